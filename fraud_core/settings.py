@@ -1,0 +1,187 @@
+"""All settings, and the only reader of the environment.
+
+Each field is the environment variable `SPEARHEAD_<FIELD>` (or a line of `.env` in the working folder); the string
+under a field is its documentation, from which `.env.example` and the settings reference are generated.
+"""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from fraud_core.errors import SettingsError
+
+PACKAGED_CONTRACTS = Path(__file__).resolve().parent.parent / "data_contracts"
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Settings(BaseSettings):
+    """One immutable set of settings, passed explicitly to whatever needs it."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SPEARHEAD_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+    # -- where things are
+    home: Path = Path(".spearhead")
+    """Folder of everything the local platform writes: lake, bundles, Valkey, Dagster, logs, reports."""
+    contracts: Path = PACKAGED_CONTRACTS
+    """Contracts folder: transactions, labels and optionally decisions as *.odcs.yaml, and features.yaml."""
+    lake: str = ""
+    """Root of the Delta tables: a path (FlashBlade NFS) or s3://bucket/prefix. Empty: <home>/lake."""
+    lake_marker: str = ""
+    """Name of a file that must exist at the root of a path lake, so that an unmounted volume is refused. Empty: none."""
+    bundles: str = ""
+    """Folder of the release bundles and aliases.json. Empty: <home>/bundles."""
+    reports: str = ""
+    """Folder of the data-quality reports. Empty: <home>/reports."""
+
+    # -- object store (only for an s3:// lake)
+    s3_endpoint: str = ""
+    """Endpoint of the S3 store, such as https://flashblade.example:443. Empty: the provider's default."""
+    s3_region: str = "us-east-1"
+    """Region name sent to the S3 store."""
+    s3_access_key: SecretStr = SecretStr("")
+    """Access key of the S3 store."""
+    s3_secret_key: SecretStr = SecretStr("")
+    """Secret key of the S3 store."""
+
+    # -- the log and online state
+    redis_url: str = ""
+    """Redis or Valkey that holds log and online state (redis://, rediss://). Empty: the embedded Valkey."""
+    namespace: str = "spearhead"
+    """Prefix of every key in Redis."""
+    shards: int = Field(1, ge=1, le=1024)
+    """Shards of each stream; fixed once a stream exists."""
+
+    # -- ingestion
+    plan_max_events: int = Field(200_000, ge=1)
+    """Most events of one micro-batch."""
+    commit_interval_s: float = Field(2.0, ge=0.05)
+    """Seconds between micro-batches while a stream is not behind."""
+    ingest_run_s: float = Field(900.0, gt=0)
+    """Seconds after which an ingest run ends and the sensor starts the next."""
+    ingest_drive: Literal["loop", "plan"] = "loop"
+    """loop: plan after plan in one run (default); plan: one plan per run."""
+    uniqueness_window: int = Field(1_000_000, ge=0)
+    """How many preceding valid events of its shard an event's id is compared with."""
+    compact_every: int = Field(100, ge=2)
+    """Commits of a table after which the ingest run compacts it."""
+    quarantine_key: SecretStr = SecretStr("")
+    """Fernet key (url-safe base64, 32 bytes) that encrypts quarantined bytes. Empty: they are kept as they came."""
+    failpoint: str = ""
+    """Fault drills only: name[:count] of a step of ingestion at which the process kills itself."""
+
+    # -- training and release
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where XGBoost trains: auto takes a GPU where one works."""
+    seed: int = 7
+    """Seed of everything random in training."""
+
+    # -- serving
+    backend: Literal["auto", "triton", "onnxruntime"] = "auto"
+    """Where the model runs: auto takes Triton where it answers, else ONNX Runtime in process."""
+    triton_url: str = ""
+    """host:port of Triton's gRPC. Empty: the local platform's, 127.0.0.1:<triton_grpc_port>."""
+    triton_repository: str = ""
+    """Triton's model repository, shared with the service. Empty: <home>/triton/models."""
+    triton_env: Path = Path(".venv-triton")
+    """Virtual environment that holds the Triton server of the local platform."""
+    serving_workers: int = Field(1, ge=1, le=64)
+    """Worker processes of the scoring service."""
+    deadline_ms: int = Field(250, ge=10)
+    """Time budget of one scoring request; what does not fit in takes the next step of the failure ladder."""
+
+    # -- ports of the local platform (loopback)
+    host: str = "127.0.0.1"
+    """Address that the local platform's servers listen on."""
+    valkey_port: Port = 6390
+    """Port of the embedded Valkey."""
+    dagster_port: Port = 3000
+    """Port of the Dagster UI."""
+    dagster_code_port: Port = 3010
+    """Port of the Dagster code location (gRPC)."""
+    serving_port: Port = 3001
+    """Port of the scoring API."""
+    reports_port: Port = 3002
+    """Port at which data-quality reports are served."""
+    triton_http_port: Port = 8100
+    """Port of Triton's HTTP protocol."""
+    triton_grpc_port: Port = 8101
+    """Port of Triton's gRPC protocol."""
+    triton_metrics_port: Port = 8102
+    """Port of Triton's metrics."""
+
+    @cached_property
+    def home_path(self) -> Path:
+        """`home` as an absolute path."""
+        return self.home.expanduser().resolve()
+
+    @cached_property
+    def lake_uri(self) -> str:
+        """Root of the Delta tables: an absolute path or an s3:// address, without a trailing slash."""
+        if "://" in self.lake:
+            return self.lake.rstrip("/")
+        return str(Path(self.lake).expanduser().resolve() if self.lake else self.home_path / "lake")
+
+    @cached_property
+    def bundles_path(self) -> Path:
+        """Folder of release bundles and aliases.json."""
+        return Path(self.bundles).expanduser().resolve() if self.bundles else self.home_path / "bundles"
+
+    @cached_property
+    def reports_path(self) -> Path:
+        """Folder of the data-quality reports."""
+        return Path(self.reports).expanduser().resolve() if self.reports else self.home_path / "reports"
+
+    @cached_property
+    def redis_address(self) -> str:
+        """Address of Redis: the one that was set, or the embedded Valkey's."""
+        return self.redis_url or f"redis://{self.host}:{self.valkey_port}/0"
+
+    @cached_property
+    def triton_address(self) -> str:
+        """host:port of Triton's gRPC."""
+        return self.triton_url or f"{self.host}:{self.triton_grpc_port}"
+
+    @cached_property
+    def triton_repository_path(self) -> Path:
+        """Triton's model repository."""
+        if self.triton_repository:
+            return Path(self.triton_repository).expanduser().resolve()
+        return self.home_path / "triton" / "models"
+
+    @property
+    def reports_url(self) -> str:
+        """Address at which the reports folder is served."""
+        return f"http://{self.host}:{self.reports_port}"
+
+    def environment(self) -> dict[str, str]:
+        """What was set, as environment variables: what a child process needs to see the same settings."""
+        values: dict[str, str] = {}
+        for name in sorted(self.model_fields_set):
+            value = getattr(self, name)
+            values[f"SPEARHEAD_{name.upper()}"] = (
+                value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            )
+        return values
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the environment and `.env`; `overrides` win. Raises SettingsError naming every wrong variable."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        lines = [
+            f"SPEARHEAD_{'.'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}, found {problem['input']!r}"
+            for problem in error.errors()
+        ]
+        raise SettingsError("Settings are wrong; correct these variables:\n  " + "\n  ".join(lines)) from None
