@@ -4,6 +4,7 @@ Each field is the environment variable `SPEARHEAD_<FIELD>` (or a line of `.env` 
 under a field is its documentation, from which `.env.example` and the settings reference are generated.
 """
 
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -79,6 +80,10 @@ class Settings(BaseSettings):
     """Fernet key (url-safe base64, 32 bytes) that encrypts quarantined bytes. Empty: they are kept as they came."""
     failpoint: str = ""
     """Fault drills only: name[:count] of a step of ingestion at which the process kills itself."""
+
+    # -- features
+    first_event_date: date = date(2018, 1, 1)
+    """First daily partition of the features; earlier events stay in the lake and get no features."""
 
     # -- training and release
     device: Literal["auto", "cpu", "cuda"] = "auto"
