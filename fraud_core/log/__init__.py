@@ -1,0 +1,25 @@
+"""The event log: one small interface, its implementations, and the embedded server that needs no installation."""
+
+from fraud_core.log.framing import VIRTUAL_COLUMN, block_entry, encode_block, json_entry
+from fraud_core.log.manifest import Manifest, id_hash_sum, id_hashes
+from fraud_core.log.open import open_log
+from fraud_core.log.protocol import BLOCK, JSON, NO_VIRTUAL_TIME, Entries, Entry, Kind, Log, Shard
+
+__all__ = [
+    "BLOCK",
+    "JSON",
+    "NO_VIRTUAL_TIME",
+    "VIRTUAL_COLUMN",
+    "Entries",
+    "Entry",
+    "Kind",
+    "Log",
+    "Manifest",
+    "Shard",
+    "block_entry",
+    "encode_block",
+    "id_hash_sum",
+    "id_hashes",
+    "json_entry",
+    "open_log",
+]

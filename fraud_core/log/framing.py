@@ -1,0 +1,75 @@
+"""How an entry is written into the log: one field, named by kind and version, and an optional virtual time.
+
+`j1` is one JSON event, `a1` one block of events as an Arrow IPC stream with zstd. A reader that meets a name it does
+not know stops rather than skip: it is older than the producer.
+"""
+
+from typing import Final
+
+import polars as pl
+
+from fraud_core.errors import LogError
+from fraud_core.log.protocol import BLOCK, JSON, NO_VIRTUAL_TIME, Entry, Kind
+
+JSON_FIELD: Final = b"j1"
+BLOCK_FIELD: Final = b"a1"
+VIRTUAL_FIELD: Final = b"v"
+VIRTUAL_COLUMN: Final = "_virtual_ms"
+"""Optional Int64 column of a block: the virtual append time of each of its events."""
+
+_FIELD_OF: dict[Kind, bytes] = {JSON: JSON_FIELD, BLOCK: BLOCK_FIELD}
+_KIND_OF: dict[bytes, Kind] = {JSON_FIELD: JSON, BLOCK_FIELD: BLOCK}
+
+
+def json_entry(payload: bytes, virtual_ms: int | None = None) -> Entry:
+    """An entry that holds one JSON event."""
+    return Entry(JSON, payload, virtual_ms)
+
+
+def block_entry(rows: pl.DataFrame, virtual_ms: int | None = None) -> Entry:
+    """An entry that holds `rows` as a block; a column `_virtual_ms` gives each event a virtual time of its own."""
+    return Entry(BLOCK, encode_block(rows), virtual_ms)
+
+
+def encode_block(rows: pl.DataFrame) -> bytes:
+    """`rows` as an Arrow IPC stream, compressed with zstd."""
+    stream = rows.write_ipc_stream(None, compression="zstd")
+    return stream.getvalue()
+
+
+def to_fields(entry: Entry) -> dict[bytes, bytes]:
+    """The fields under which an entry is written."""
+    fields = {_FIELD_OF[entry.kind]: entry.payload}
+    if entry.virtual_ms is not None:
+        fields[VIRTUAL_FIELD] = b"%d" % entry.virtual_ms
+    return fields
+
+
+def from_fields(fields: list[bytes], where: str) -> tuple[Kind, bytes, int]:
+    """Kind, payload and virtual time (-1: none) of an entry's flat list of names and values."""
+    kind = _KIND_OF.get(fields[0])
+    if kind is not None and len(fields) == 2:
+        return kind, fields[1], NO_VIRTUAL_TIME
+    named = dict(zip(fields[::2], fields[1::2], strict=True))
+    virtual = named.pop(VIRTUAL_FIELD, None)
+    if len(named) == 1:
+        name, payload = next(iter(named.items()))
+        kind = _KIND_OF.get(name)
+        if kind is not None:
+            return kind, payload, _virtual_ms(virtual)
+    raise LogError(
+        f"The entry at {where} was expected to have one field named {JSON_FIELD.decode()} or {BLOCK_FIELD.decode()}; "
+        f"it has {[name.decode(errors='replace') for name in named]}. A newer producer, or something else, writes to "
+        "this stream: update this reader, or remove that entry. Nothing was skipped."
+    )
+
+
+def _virtual_ms(value: bytes | None) -> int:
+    """A value that is no number becomes one that can only be refused: later than any append."""
+    if value is None:
+        return NO_VIRTUAL_TIME
+    try:
+        number = int(value)
+    except ValueError:
+        return (1 << 63) - 1
+    return number if 0 <= number < (1 << 63) else (1 << 63) - 1

@@ -1,0 +1,118 @@
+"""What a log is to everything that writes or reads one: streams, shards, offsets, entries.
+
+An offset is one integer that grows along a shard; 0 stands before the first entry. A reader that has finished
+offset `o` asks for what comes after `o`, and the entry *at* `o` stays in the log as the proof that nothing between
+was removed unread.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Kind = Literal["json", "block"]
+JSON: Final = "json"
+BLOCK: Final = "block"
+NO_VIRTUAL_TIME: Final = -1
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One shard of a stream in one life of the log: a log that was wiped and filled again is another incarnation."""
+
+    stream: str
+    number: int
+    incarnation: str
+
+    @property
+    def app_id(self) -> str:
+        """Name under which Delta tables record the committed end offset of this shard."""
+        return f"{self.stream}/{self.incarnation}/{self.number}"
+
+    def __str__(self) -> str:
+        return f"{self.stream}/{self.number}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a producer appends: one JSON event, or a block of many (an Arrow IPC stream, zstd)."""
+
+    kind: Kind
+    payload: bytes
+    virtual_ms: int | None = None
+    """In a replay: the time at which the event would have been appended, in ms; never later than the append."""
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Entries as read, in the order of the shard; all arrays have one item per entry."""
+
+    shard: Shard
+    offsets: NDArray[np.int64]
+    append_ms: NDArray[np.int64]
+    kinds: list[Kind]
+    payloads: list[bytes]
+    virtual_ms: NDArray[np.int64]
+    """NO_VIRTUAL_TIME (-1) where the entry has none."""
+    end: int
+    """Offset of the last entry, what a commit records; the offset asked after when there is no entry."""
+
+    def __len__(self) -> int:
+        return len(self.payloads)
+
+
+class Log(Protocol):
+    """A log. Implementations: Redis Streams."""
+
+    def shards(self, stream: str) -> tuple[Shard, ...]:
+        """The shards of a stream; marks the log's incarnation on first use."""
+        ...
+
+    def append(self, stream: str, entries: Sequence[Entry], keys: Sequence[str] | None = None) -> list[int]:
+        """Append entries and return their offsets, in the order given. Equal keys go to the same shard, in order."""
+        ...
+
+    def end(self, shard: Shard) -> int:
+        """Offset of the last entry ever appended, 0 when there was none."""
+        ...
+
+    def read(self, shard: Shard, after: int, upto: int, limit: int) -> Entries:
+        """At most `limit` entries with offsets in (after, upto].
+
+        Raises LostRange when entries following `after` may have been removed: the entry at `after` is gone, or
+        `after` is 0 and the shard does not hold everything that was ever appended.
+        """
+        ...
+
+    def trim(self, shard: Shard, upto: int) -> int:
+        """Remove entries before `upto` that every registered reader has passed; the entry at `upto` stays.
+
+        Returns how many entries were removed.
+        """
+        ...
+
+    def advance_reader(self, shard: Shard, reader: str, offset: int) -> None:
+        """Register `reader`, or say that it has finished `offset`; trimming waits for the slowest one."""
+        ...
+
+    def forget_reader(self, shard: Shard, reader: str) -> None:
+        """Drop a reader that will not come back, so that trimming no longer waits for it."""
+        ...
+
+    def readers(self, shard: Shard) -> dict[str, int]:
+        """The registered readers and the offset each has finished."""
+        ...
+
+    def depth(self, shard: Shard) -> int:
+        """Entries that the shard holds, read or not."""
+        ...
+
+    def oldest(self, shard: Shard) -> int:
+        """Offset of the first entry that the shard still holds, 0 when it holds none."""
+        ...
+
+    def close(self) -> None:
+        """Give back the connections."""
+        ...

@@ -1,0 +1,310 @@
+"""The log on Redis Streams (Redis 7+ or Valkey): a stream key per shard, an entry per message.
+
+An offset is the entry's id as one integer, ms << 20 | seq. Reading asks, in one transaction, for the entry it goes on
+from and for what follows, so that a trimmed gap can never be read over: XRANGE alone would return silently what is left.
+"""
+
+import uuid
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import redis
+from numpy.typing import NDArray
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from fraud_core.errors import LogError, LogUnavailable, LostRange
+from fraud_core.log.framing import from_fields, to_fields
+from fraud_core.log.protocol import Entries, Entry, Shard
+
+SEQ_BITS = 20
+MAX_SEQ = (1 << SEQ_BITS) - 1
+_SEQ_ALARM = MAX_SEQ - (1 << 17)
+"""Far enough below the limit that every producer's pipelines in flight still fit."""
+_PIPELINE = 1_000
+
+# Trims up to ARGV[1], but behind every registered reader, in one step: a reader that registers is seen or comes after.
+_TRIM = """
+local function parts(id)
+  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
+  return tonumber(ms), tonumber(seq)
+end
+local lowest = ARGV[1]
+local ms, seq = parts(lowest)
+local readers = redis.call('HVALS', KEYS[2])
+for _, position in ipairs(readers) do
+  local m, s = parts(position)
+  if m < ms or (m == ms and s < seq) then lowest, ms, seq = position, m, s end
+end
+return redis.call('XTRIM', KEYS[1], 'MINID', '=', lowest)
+"""
+
+# Moves a reader forward, never back.
+_ADVANCE = """
+local function parts(id)
+  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
+  return tonumber(ms), tonumber(seq)
+end
+local known = redis.call('HGET', KEYS[1], ARGV[1])
+if known then
+  local a, b = parts(known)
+  local m, s = parts(ARGV[2])
+  if m < a or (m == a and s <= b) then return 0 end
+end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+return 1
+"""
+
+
+def to_offset(entry_id: bytes | str) -> int:
+    """The offset of a Redis entry id. Raises LogError when the id does not fit."""
+    text = entry_id.decode() if isinstance(entry_id, bytes) else entry_id
+    ms, _, seq = text.partition("-")
+    if int(seq) > MAX_SEQ:
+        raise _too_many(text)
+    return int(ms) << SEQ_BITS | int(seq)
+
+
+def to_id(offset: int) -> str:
+    """The Redis entry id of an offset."""
+    return f"{offset >> SEQ_BITS}-{offset & MAX_SEQ}"
+
+
+class RedisLog:
+    """Implements Log. One instance per thread of work; connections are pooled and opened on demand."""
+
+    def __init__(
+        self, url: str, *, namespace: str = "spearhead", shards: int = 1, timeout_s: float = 30.0
+    ) -> None:
+        self._url = url
+        self._prefix = f"{namespace}:log"
+        self._new_shards = shards
+        # Any: the client's annotations allow str or bytes for every reply; this one answers bytes.
+        # No retries inside the client: a retried XADD would append twice without anybody knowing.
+        self._client: Any = redis.Redis.from_url(
+            url,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=min(timeout_s, 5.0),
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+        )
+        # The raw reply of XRANGE, not dictionaries: half the cost of reading.
+        self._client.response_callbacks.pop("XRANGE", None)
+        self._trim = self._client.register_script(_TRIM)
+        self._advance = self._client.register_script(_ADVANCE)
+        self._shards: dict[str, tuple[Shard, ...]] = {}
+        self._last_seq: dict[str, int] = {}
+
+    # -- the interface
+
+    def shards(self, stream: str) -> tuple[Shard, ...]:
+        key = f"{self._prefix}:{{{stream}}}:life"
+        with self._errors():
+            life = self._client.hgetall(key)
+            if b"incarnation" not in life or b"shards" not in life:
+                with self._client.pipeline() as pipe:
+                    pipe.hsetnx(key, "shards", str(self._new_shards))
+                    pipe.hsetnx(key, "incarnation", uuid.uuid4().hex[:12])
+                    pipe.hgetall(key)
+                    life = pipe.execute()[-1]
+        incarnation, count = life[b"incarnation"].decode(), int(life[b"shards"])
+        return tuple(Shard(stream, number, incarnation) for number in range(count))
+
+    def append(self, stream: str, entries: Sequence[Entry], keys: Sequence[str] | None = None) -> list[int]:
+        if stream not in self._shards:
+            self._shards[stream] = self.shards(stream)
+        count = len(self._shards[stream])
+        stream_keys = [self._key(stream, number) for number in range(count)]
+        if count == 1:
+            route = [stream_keys[0]] * len(entries)
+        elif keys is None:  # equal payloads together, so that a repeated event meets its first copy
+            route = [stream_keys[zlib.crc32(entry.payload) % count] for entry in entries]
+        else:
+            route = [stream_keys[zlib.crc32(key.encode()) % count] for key in keys]
+        for key in set(route):
+            self._check_clock(key)
+        offsets: list[int] = []
+        with self._errors("Some of the entries may have been appended; the same events may be sent again."):
+            for start in range(0, len(entries), _PIPELINE):
+                with self._client.pipeline(transaction=False) as pipe:
+                    chunk = slice(start, start + _PIPELINE)
+                    for key, entry in zip(route[chunk], entries[chunk], strict=True):
+                        pipe.xadd(key, to_fields(entry))
+                    offsets.extend(to_offset(entry_id) for entry_id in pipe.execute())
+        for key, offset in zip(route, offsets, strict=True):
+            self._last_seq[key] = offset & MAX_SEQ
+        return offsets
+
+    def end(self, shard: Shard) -> int:
+        with self._errors():
+            last = self._client.xrevrange(self._key(shard.stream, shard.number), count=1)
+        return to_offset(last[0][0]) if last else 0
+
+    def read(self, shard: Shard, after: int, upto: int, limit: int) -> Entries:
+        key = self._key(shard.stream, shard.number)
+        with self._errors(), self._client.pipeline() as pipe:
+            if after:
+                pipe.xrange(key, to_id(after), to_id(after), count=1)
+            else:
+                pipe.xinfo_stream(key)
+            pipe.execute_command("XRANGE", key, f"({to_id(after)}", to_id(upto), "COUNT", limit)
+            first, raw = pipe.execute(raise_on_error=False)
+        if isinstance(raw, redis.RedisError):
+            raise LogError(f"Reading shard {shard} of the log failed: {raw}.") from raw
+        self._check_nothing_lost(shard, after, first)
+        return _entries(shard, raw, after)
+
+    def trim(self, shard: Shard, upto: int) -> int:
+        key = self._key(shard.stream, shard.number)
+        with self._errors():
+            return int(self._trim(keys=[key, f"{key}:readers"], args=[to_id(upto)]))
+
+    def advance_reader(self, shard: Shard, reader: str, offset: int) -> None:
+        with self._errors():
+            self._advance(
+                keys=[f"{self._key(shard.stream, shard.number)}:readers"], args=[reader, to_id(offset)]
+            )
+
+    def forget_reader(self, shard: Shard, reader: str) -> None:
+        with self._errors():
+            self._client.hdel(f"{self._key(shard.stream, shard.number)}:readers", reader)
+
+    def readers(self, shard: Shard) -> dict[str, int]:
+        with self._errors():
+            positions = self._client.hgetall(f"{self._key(shard.stream, shard.number)}:readers")
+        return {name.decode(): to_offset(position) for name, position in positions.items()}
+
+    def depth(self, shard: Shard) -> int:
+        with self._errors():
+            return int(self._client.xlen(self._key(shard.stream, shard.number)))
+
+    def oldest(self, shard: Shard) -> int:
+        with self._errors():
+            first = self._client.execute_command(
+                "XRANGE", self._key(shard.stream, shard.number), "-", "+", "COUNT", 1
+            )
+        return to_offset(first[0][0]) if first else 0
+
+    def close(self) -> None:
+        self._client.close()
+
+    # -- safety
+
+    def probe(self) -> None:
+        """Refuse a server that cannot be reached, is too old, or may evict what was not read."""
+        with self._errors():
+            memory, server = self._client.info("memory"), self._client.info("server")
+        policy = memory.get("maxmemory_policy", "noeviction")
+        if policy != "noeviction":
+            raise LogError(
+                f"Redis at {self._address} must never evict: maxmemory-policy noeviction was expected, found {policy}. "
+                "Set it in the server's configuration (CONFIG SET maxmemory-policy noeviction)."
+            )
+        version = str(server.get("redis_version", "0"))
+        if int(version.split(".", maxsplit=1)[0]) < 7:
+            raise LogError(
+                f"Redis 7 or Valkey was expected at {self._address}, found version {version}: upgrade it."
+            )
+
+    def _check_nothing_lost(self, shard: Shard, after: int, first: Any) -> None:
+        if after:
+            if first:
+                return
+            oldest, end = self.oldest(shard), self.end(shard)
+            held = f"from {to_id(oldest)} to {to_id(end)}" if oldest else "nothing"
+            raise LostRange(
+                f"Shard {shard} was read up to entry {to_id(after)}, which must still be in the log; it holds {held}. "
+                f"Entries after {to_id(after)} and before {to_id(oldest) if oldest else 'now'} may be lost. Find what "
+                "removed them (XTRIM, XDEL, an older backup), restore the log from its append-only file or have the "
+                "producers send that range again; nothing was skipped."
+            )
+        if isinstance(first, redis.RedisError):  # no such key: nothing was ever appended
+            return
+        added, present = int(first["entries-added"]), int(first["length"])
+        if added != present:
+            raise LostRange(
+                f"Shard {shard} is to be read from its beginning: all of its {added} entries were expected, {present} are "
+                f"there. Entries before {to_id(self.oldest(shard))} were removed unread. Restore the log from its "
+                "append-only file or have the producers send that range again; nothing was skipped."
+            )
+
+    def _check_clock(self, key: str) -> None:
+        """While the server's clock stands before its last id, ids differ by seq alone: stop before it overflows."""
+        if self._last_seq.get(key, 0) < _SEQ_ALARM:
+            return
+        with self._errors():
+            last = self._client.xrevrange(key, count=1)
+            seconds, micros = self._client.time()
+        ms, seq = (int(part) for part in last[0][0].split(b"-")) if last else (0, 0)
+        if seq >= _SEQ_ALARM and seconds * 1000 + micros // 1000 <= ms:
+            raise LogUnavailable(
+                f"The clock of Redis at {self._address} went back behind the last entry of {key}; {seq} entries share "
+                f"its millisecond and {MAX_SEQ} are possible. Append again when the clock has caught up."
+            )
+        self._last_seq[key] = 0
+
+    def _key(self, stream: str, number: int) -> str:
+        return f"{self._prefix}:{{{stream}.{number}}}"
+
+    @property
+    def _address(self) -> str:
+        return self._url.rsplit("@", 1)[-1].removeprefix("redis://").removeprefix("rediss://")
+
+    @contextmanager
+    def _errors(self, consequence: str = "Nothing was lost; try again when it is back.") -> Iterator[None]:
+        try:
+            yield
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            raise LogUnavailable(
+                f"Redis was expected to answer at {self._address}: {error}. {consequence} "
+                "Start it (`spearhead up`), or set SPEARHEAD_REDIS_URL to where it is."
+            ) from error
+        except redis.OutOfMemoryError as error:
+            raise LogUnavailable(
+                f"Redis at {self._address} has no memory left and, rightly, evicts nothing: {error}. {consequence} "
+                "Give it more memory (maxmemory), or let the readers catch up: what they have passed is trimmed."
+            ) from error
+        except redis.RedisError as error:
+            raise LogError(f"Redis at {self._address} refused a command of the log: {error}.") from error
+
+
+def _entries(shard: Shard, raw: list[Any], after: int) -> Entries:
+    count = len(raw)
+    offsets = _offsets([item[0] for item in raw])
+    kinds, payloads = [], []
+    virtual: NDArray[np.int64] = np.full(count, -1, dtype=np.int64)
+    for row, item in enumerate(raw):
+        kind, payload, virtual_ms = from_fields(item[1], f"{shard}/{item[0].decode()}")
+        kinds.append(kind)
+        payloads.append(payload)
+        if virtual_ms != -1:
+            virtual[row] = virtual_ms
+    return Entries(
+        shard=shard,
+        offsets=offsets,
+        append_ms=offsets >> SEQ_BITS,
+        kinds=kinds,
+        payloads=payloads,
+        virtual_ms=virtual,
+        end=int(offsets[-1]) if count else after,
+    )
+
+
+def _offsets(ids: list[bytes]) -> NDArray[np.int64]:
+    if not ids:
+        return np.empty(0, dtype=np.int64)
+    parts = np.fromstring(b" ".join(ids).replace(b"-", b" ").decode(), dtype=np.int64, sep=" ").reshape(-1, 2)
+    if int(parts[:, 1].max()) > MAX_SEQ:
+        raise _too_many(ids[int(parts[:, 1].argmax())].decode())
+    return (parts[:, 0] << SEQ_BITS) | parts[:, 1]
+
+
+def _too_many(entry_id: str) -> LogError:
+    return LogError(
+        f"Entry id {entry_id} has a sequence number above {MAX_SEQ}, the most that an offset can hold. The clock of Redis "
+        "stood still or went back while more than a million entries came in: let the clock catch up, then move the "
+        "entries of that millisecond to a new stream."
+    )
