@@ -11,6 +11,7 @@ SpearheadError
 ├── LakeError             a Delta table or the store beneath it cannot be used
 │   ├── UnsafeStore       … because the store ignores conditional writes or is not mounted
 │   └── CommitRefused     … because another writer was first: read again
+├── TrainingError         a model cannot be trained or exported from the data there is
 ├── BundleError           a release bundle is missing, incomplete or altered
 ├── AliasConflict         an alias changed since it was read
 ├── StateError            the online feature state cannot be used
@@ -62,6 +63,10 @@ class UnsafeStore(LakeError):
 
 class CommitRefused(LakeError):
     """Another writer committed first; the caller reads again and plans anew."""
+
+
+class TrainingError(SpearheadError):
+    """A model cannot be trained, exported or judged with the data and machine there are."""
 
 
 class BundleError(SpearheadError):
