@@ -1,0 +1,96 @@
+"""Starting and ending processes such that none is left behind.
+
+A process of the platform runs in a session of its own, so that a Ctrl-C in the terminal reaches the supervisor alone, and
+carries TOKEN_VARIABLE in its environment, which every descendant inherits: `sweep` ends them all by that mark.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from fraud_core.platform import launch
+
+TOKEN_VARIABLE = "SPEARHEAD_PLATFORM_TOKEN"  # noqa: S105  (a name, not a secret)
+
+
+def spawn(
+    argv: Sequence[str], environment: Mapping[str, str], log: Path, token: str
+) -> subprocess.Popen[bytes]:
+    """Start a process that appends its output to `log` and ends when this process does.
+
+    The variables are added to this process's own, which are passed on unread.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **environment, TOKEN_VARIABLE: token},
+            start_new_session=True,
+        )
+
+
+def terminate(process: subprocess.Popen[bytes], timeout_s: float) -> None:
+    """End a process and its group: TERM first, KILL for what is left after `timeout_s`."""
+    _signal_group(process.pid, signal.SIGTERM)
+    try:
+        process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        _signal_group(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def marked(token: str) -> list[psutil.Process]:
+    """Every process that carries the token, this one excepted."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid != os.getpid() and process.environ().get(TOKEN_VARIABLE) == token:
+                found.append(process)
+    return found
+
+
+def sweep(token: str, grace_s: float = 5.0) -> int:
+    """End every process that carries the token; returns how many there were."""
+    swept: set[int] = set()
+    deadline = time.monotonic() + grace_s
+    remaining = marked(token)
+    for process in remaining:
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    while remaining:
+        swept.update(process.pid for process in remaining)
+        psutil.wait_procs(remaining, timeout=max(0.0, deadline - time.monotonic()))
+        remaining = marked(token)  # again, because the ending ones may have started others
+        if time.monotonic() >= deadline:
+            for process in remaining:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            psutil.wait_procs(remaining, timeout=1.0)
+            remaining = [process for process in marked(token) if process.status() != psutil.STATUS_ZOMBIE]
+    return len(swept)
+
+
+def log_tail(log: Path, lines: int = 15) -> str:
+    """The last lines of a log, for an error message."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(max(0, log.stat().st_size - 16_384))
+            text = stream.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)

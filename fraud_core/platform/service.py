@@ -1,0 +1,32 @@
+"""A service of the local platform, declared: its command line, its ports, and how to know that it is ready."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from fraud_core.platform.probe import Probe
+
+
+@dataclass(frozen=True)
+class Port:
+    """A port that a service listens on, and the setting that changes it."""
+
+    number: int
+    setting: str
+
+
+@dataclass(frozen=True)
+class Service:
+    """One process of the platform, with everything that is needed to start it and to tell people about it."""
+
+    name: str
+    argv: tuple[str, ...]
+    ready: Probe | None = None
+    """None: ready as soon as it runs."""
+    ports: tuple[Port, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    depends: tuple[str, ...] = ()
+    start_timeout_s: float = 90.0
+    stop_timeout_s: float = 10.0
+    address: str = ""
+    """Where people reach it; empty for services without a face."""
