@@ -1,0 +1,1 @@
+"""From features and labels to a judged, released model. Pure functions on frames and arrays; no Dagster."""
