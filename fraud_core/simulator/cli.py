@@ -1,0 +1,222 @@
+"""`spearhead produce`: a past, a present, or both, of a synthetic world on the log."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from fraud_core.errors import SettingsError
+from fraud_core.log import Log, open_log
+from fraud_core.settings import Settings, load_settings
+
+# TMPfrom fraud_core.simulator.contract import require_simulated_contract
+from fraud_core.simulator.ground_truth import GroundTruth
+from fraud_core.simulator.history import History
+from fraud_core.simulator.live import Live
+from fraud_core.simulator.producer import Producer
+from fraud_core.simulator.rhythm import DAY_MS
+from fraud_core.simulator.spans import parse_instant_ms, parse_span_ms
+from fraud_core.simulator.world import SCENARIOS, World, WorldSpec
+
+_TICK_S = 0.1
+_DEFAULT_RHYTHM = WorldSpec().events_per_day / WorldSpec().accounts
+
+
+def produce(
+    history: Annotated[
+        str, typer.Option(help="Length of the past to write, such as 90d; it ends at --until.")
+    ] = "",
+    rate: Annotated[
+        float, typer.Option(help="Events a second to go on with, live, after the past.", min=0)
+    ] = 0.0,
+    until: Annotated[str, typer.Option(help="End of the past (ISO 8601, UTC). Default: now.")] = "",
+    duration: Annotated[
+        str, typer.Option("--for", help="How long to stay live, such as 5m. Default: until Ctrl-C.")
+    ] = "",
+    count: Annotated[int, typer.Option(help="Stop after this many live events (0: no limit).", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed and sizes give the same world, byte by byte.")] = 7,
+    accounts: Annotated[int, typer.Option(help="Account holders.")] = 5_000,
+    merchants: Annotated[int, typer.Option(help="Merchants.")] = 1_000,
+    events: Annotated[
+        int, typer.Option(help="Events of the past, about. Default: 0.61 a day and account.", min=0)
+    ] = 0,
+    fraud: Annotated[float, typer.Option(help="Share of fraudulent payments.")] = 0.006,
+    scenario: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Only this kind of fraud; may be repeated: {', '.join(SCENARIOS)}."),
+    ] = None,
+    faults: Annotated[
+        float,
+        typer.Option(help="Faulty events (malformed, violating, repeated) to add, as a share, such as 0.01."),
+    ] = 0.0,
+    label_delay: Annotated[
+        str,
+        typer.Option(
+            help="Typical delay of the labels of live events, such as 60s. Default: days, as in life."
+        ),
+    ] = "",
+    entries: Annotated[
+        str,
+        typer.Option(
+            help="block or json: how events are sent. Default: the past as blocks, live events as json."
+        ),
+    ] = "",
+    block_events: Annotated[int, typer.Option(help="Events of one block.", min=1, max=100_000)] = 2_000,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(help="Where the manifest for `spearhead verify` goes. Default: <home>/manifests."),
+    ] = None,
+    ground_truth: Annotated[
+        Path | None,
+        typer.Option(help="Write what is true of every fraud and faulty event to this parquet file."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON line.")] = False,
+) -> None:
+    """Put a synthetic world of card payments on the log: its past, its present, or both.
+
+    The past arrives in virtual time: every event is known at the moment at which it would have come. Fraud hides among
+    honest payments; its labels follow days later, or never. docs/simulator.md says how separable it is.
+    """
+    if not history and not rate:
+        raise SettingsError(
+            "Nothing to produce: --history 90d (a past), --rate 100 (live events) or both was expected."
+        )
+    if entries not in ("", "block", "json"):
+        raise SettingsError(f"--entries was expected to be block or json; found {entries!r}.")
+    settings = load_settings()
+    until_ms = parse_instant_ms(until) if until else int(time.time() * 1000)
+    if until_ms > time.time() * 1000:
+        raise SettingsError(
+            f"--until {until} lies in the future, where nothing has arrived yet. Choose an earlier time."
+        )
+    span_ms = parse_span_ms(history) if history else 0
+    live_s = parse_span_ms(duration) / 1000 if duration else float("inf")
+    label_delay_ms = parse_span_ms(label_delay) if label_delay else None
+    spec = WorldSpec(
+        seed=seed,
+        accounts=accounts,
+        merchants=merchants,
+        events_per_day=events / (span_ms / DAY_MS) if events and span_ms else _DEFAULT_RHYTHM * accounts,
+        fraud_share=fraud,
+        scenarios=tuple(dict.fromkeys(scenario)) if scenario else SCENARIOS,
+    )
+    require_simulated_contract(settings.contracts)
+    world = World(spec)
+    truth = GroundTruth()
+    producers: list[Producer] = []
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    manifest = manifest or settings.home_path / "manifests" / f"produce-{stamp}.json"
+    started = time.perf_counter()
+    with _opened(settings) as log:
+        try:
+            if span_ms:
+                past = Producer(log, form="json" if entries == "json" else "block", block_events=block_events)
+                producers.append(past)
+                write_history(past, History(world, until_ms - span_ms, until_ms, faults), truth)
+            if rate:
+                present = Producer(
+                    log,
+                    form="block" if entries == "block" else "json",
+                    block_events=block_events,
+                    virtual=False,
+                )
+                producers.append(present)
+                start_ms = int(time.time() * 1000)
+                live = Live(world, start_ms, faults=faults, label_delay_ms=label_delay_ms)
+                go_live(present, live, truth, start_ms=start_ms, rate=rate, live_s=live_s, most=count)
+        except KeyboardInterrupt:
+            pass  # a person's way to end it: what was sent is in the manifest
+        finally:
+            _save(producers, manifest, truth, ground_truth)
+    _report(producers, manifest, time.perf_counter() - started, as_json)
+
+
+def write_history(producer: Producer, history: History, truth: GroundTruth | None = None) -> None:
+    """Put a history on the log, with a bar that shows how far its time has come."""
+    days = max(1, round((history.until_ms - history.start_ms) / DAY_MS))
+    with _progress("past, days", days) as progress:
+        task = progress.add_task("past, days", total=days)
+        for chunk in history.chunks():
+            producer.send(chunk)
+            if truth is not None:
+                truth.add(chunk)
+            if chunk.transactions.height:
+                reached = (int(chunk.transactions["_virtual_ms"][-1]) - history.start_ms) / DAY_MS
+                progress.update(task, completed=min(days, round(reached)))
+        progress.update(task, completed=days)
+
+
+def go_live(
+    producer: Producer,
+    live: Live,
+    truth: GroundTruth | None = None,
+    *,
+    start_ms: int,
+    rate: float,
+    live_s: float = float("inf"),
+    most: int = 0,
+) -> None:
+    """Send live events at `rate` a second for `live_s` seconds or until `most` were sent (0: no limit)."""
+    begun, last_ms, sent = time.monotonic(), start_ms, 0
+    with _progress("live events", most or None) as progress:
+        task = progress.add_task("live events", total=most or None)
+        while time.monotonic() - begun < live_s and (not most or sent < most):
+            now_ms = max(int(time.time() * 1000), last_ms + 1)
+            due = int((time.monotonic() - begun + _TICK_S) * rate) - sent
+            due = min(due, most - sent) if most else due
+            if due > 0:
+                chunk = live.step(last_ms, now_ms, due)
+                producer.send(chunk)
+                if truth is not None:
+                    truth.add(chunk)
+                sent += chunk.transactions.height
+                last_ms = now_ms
+                progress.update(task, completed=sent)
+            time.sleep(_TICK_S)
+
+
+@contextmanager
+def _opened(settings: Settings) -> Iterator[Log]:
+    log = open_log(settings)
+    try:
+        yield log
+    finally:
+        log.close()
+
+
+def _progress(what: str, total: float | None) -> Progress:
+    columns = [TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
+    return Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
+
+
+def _save(producers: list[Producer], manifest: Path, truth: GroundTruth, ground_truth: Path | None) -> None:
+    if not producers:
+        return
+    whole = producers[0].manifest
+    for producer in producers[1:]:
+        whole.merge(producer.manifest)
+    whole.save(manifest)
+    if ground_truth is not None:
+        truth.save(ground_truth)
+
+
+def _report(producers: list[Producer], manifest: Path, seconds: float, as_json: bool) -> None:
+    total: dict[str, int] = {}
+    for producer in producers:
+        for name, value in asdict(producer.sent).items():
+            total[name] = total.get(name, 0) + value
+    if as_json:
+        typer.echo(json.dumps({**total, "seconds": round(seconds, 3), "manifest": str(manifest)}))
+        return
+    typer.echo(
+        f"Sent {total['transactions']:,} transactions ({total['frauds']:,} of them fraud), {total['faults']:,} faulty events "
+        f"and {total['labels']:,} labels in {total['entries']:,} entries, {seconds:.1f} s.\nManifest: {manifest}"
+    )
