@@ -1,0 +1,69 @@
+"""From a block of many events (an Arrow IPC stream) to a typed frame. Types are demanded exactly, nothing is cast.
+
+A column of another type, or one that the contract does not know, makes every row of the block a violation; bytes that are no
+Arrow stream at all are one row that cannot be read.
+"""
+
+import io
+import json
+from datetime import date, datetime
+from typing import Any
+
+import polars as pl
+
+from fraud_core.contracts.model import Contract
+from fraud_core.contracts.parse import Parsed
+from fraud_core.contracts.rules import UNKNOWN_FIELD, UNPARSEABLE
+
+VIRTUAL_MS = "_virtual_ms"
+"""Optional Int64 column of a block: when each row became known, in a replay."""
+
+
+def parse_block(contract: Contract, block: bytes) -> Parsed:
+    """Read an Arrow IPC stream of the contract's columns; absent columns are null."""
+    schema = contract.polars_schema()
+    try:
+        raw = pl.read_ipc_stream(io.BytesIO(block))
+    except (pl.exceptions.PolarsError, OSError, ValueError, pl.exceptions.PanicException):
+        return _unreadable(schema, block)
+    codes: list[str] = []
+    virtual = raw[VIRTUAL_MS] if raw.schema.get(VIRTUAL_MS) == pl.Int64 else None
+    if any(name not in schema for name in raw.columns if not (name == VIRTUAL_MS and virtual is not None)):
+        codes.append(UNKNOWN_FIELD)
+    columns: list[pl.Series] = []
+    for name, dtype in schema.items():
+        if name in raw.columns and raw.schema[name] == dtype:
+            columns.append(raw[name])
+            continue
+        if name in raw.columns:
+            codes.append(f"{name}.type")
+        columns.append(pl.repeat(None, raw.height, dtype=dtype, eager=True).alias(name))
+    found = dict.fromkeys(range(raw.height), tuple(codes)) if codes else {}
+    return Parsed(pl.DataFrame(columns), found, lambda row: _row_json(raw, row), virtual)
+
+
+def write_block(frame: pl.DataFrame) -> bytes:
+    """A frame as one block: an Arrow IPC stream, compressed."""
+    buffer = io.BytesIO()
+    frame.write_ipc_stream(buffer, compression="zstd", compat_level=pl.CompatLevel.newest())
+    return buffer.getvalue()
+
+
+def _unreadable(schema: dict[str, pl.DataType], block: bytes) -> Parsed:
+    frame = pl.DataFrame({name: pl.Series([None], dtype=dtype) for name, dtype in schema.items()})
+    return Parsed(frame, {0: (UNPARSEABLE,)}, lambda _row: block)
+
+
+def _row_json(frame: pl.DataFrame, row: int) -> bytes:
+    values = {name: value for name, value in frame.row(row, named=True).items() if value is not None}
+    values.pop(VIRTUAL_MS, None)
+    return json.dumps(values, default=_plain, separators=(",", ":"), ensure_ascii=False).encode(
+        "utf-8", "replace"
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        text = value.isoformat(timespec="milliseconds" if value.microsecond % 1000 == 0 else "microseconds")
+        return text.replace("+00:00", "Z")
+    return value.isoformat() if isinstance(value, date) else str(value)

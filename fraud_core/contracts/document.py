@@ -1,0 +1,145 @@
+"""A YAML file that remembers on which line each key stands, so that every complaint about it names file, line and key.
+
+Only `true` and `false` are booleans and nothing becomes a date by itself: the country code NO stays a string.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fraud_core.errors import ContractError
+
+KeyPath = tuple[str | int, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's core types instead of YAML 1.1's surprises."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (PyYAML's own shape)
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|)$"), ["~", "n", ""])
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)$"),
+    list("-+0123456789"),
+)
+
+
+@dataclass(frozen=True)
+class Document:
+    """The content of one YAML file and the line of each of its keys."""
+
+    path: Path
+    data: dict[str, Any]
+    lines: Mapping[KeyPath, int]
+
+    def line(self, where: KeyPath) -> int:
+        """The line of `where`, or of the nearest key above it that exists."""
+        while where and where not in self.lines:
+            where = where[:-1]
+        return self.lines.get(where, 1)
+
+    def key(self, where: KeyPath) -> str:
+        """`where` in words: list items are called by their name where they have one."""
+        parts: list[str] = []
+        node: Any = self.data
+        for step in where:
+            try:
+                node = node[step]
+            except (KeyError, IndexError, TypeError):
+                node = None
+            if isinstance(step, int):
+                named = node.get("name") or node.get("property") if isinstance(node, dict) else None
+                parts.append(str(named or step + 1))
+            else:
+                parts.append(step)
+        return ".".join(parts)
+
+    def error(self, where: KeyPath, *, expected: str, found: object, todo: str) -> ContractError:
+        """The complaint about one key: where it stands, what was expected, what was found, what to do."""
+        return complaint(self.path, self.line(where), self.key(where), expected, found, todo)
+
+
+def complaint(path: Path, line: int, key: str, expected: str, found: object, todo: str) -> ContractError:
+    """A ContractError in the one form that all of them have."""
+    place = f"{path}:{line}: {key}" if key else f"{path}:{line}"
+    return ContractError(f"{place}: expected {expected}, found {found}. {todo}")
+
+
+def read_document(path: Path) -> Document:
+    """Read one YAML file. Raises ContractError where it is missing, is no YAML or holds a key twice."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise complaint(
+            path,
+            1,
+            "",
+            "a contract file",
+            "none",
+            "Create it, or point SPEARHEAD_CONTRACTS at another folder.",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise complaint(path, 1, "", "a readable UTF-8 file", error, "Correct the file.") from None
+    loader = _Loader(text)
+    try:
+        root = loader.get_single_node()
+        if not isinstance(root, yaml.MappingNode):
+            raise complaint(path, 1, "", "a mapping of keys", "something else", "Start with `apiVersion:`.")
+        lines: dict[KeyPath, int] = {}
+        data = _construct(loader, root, (), lines, path)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise complaint(
+            path,
+            mark.line + 1 if mark else 1,
+            "",
+            "valid YAML",
+            error.problem,
+            "Correct the syntax of this line.",
+        ) from None
+    except yaml.YAMLError as error:
+        raise complaint(path, 1, "", "valid YAML", error, "Correct the file.") from None
+    finally:
+        loader.dispose()  # type: ignore[no-untyped-call]
+    return Document(path, data, lines)
+
+
+def _construct(
+    loader: _Loader, node: yaml.Node, where: KeyPath, lines: dict[KeyPath, int], path: Path
+) -> Any:
+    lines.setdefault(where, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        found: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            line = key_node.start_mark.line + 1
+            if key in found:
+                raise complaint(
+                    path, line, key, "each key once", "it a second time", "Remove one of the two."
+                )
+            lines[(*where, key)] = line
+            found[key] = _construct(loader, value_node, (*where, key), lines, path)
+        return found
+    if isinstance(node, yaml.SequenceNode):
+        return [
+            _construct(loader, item, (*where, index), lines, path) for index, item in enumerate(node.value)
+        ]
+    return loader.construct_object(node)
+
+
+def nearest(word: str, words: Sequence[str]) -> str:
+    """` (did you mean x?)` where a known word is near, else nothing."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, words, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
