@@ -17,7 +17,7 @@ REQUIREMENTS ?= requirements/dev.txt
 PYTEST_ARGS  ?=
 DEMO_ARGS    ?=
 
-.PHONY: help install demo test test-all check lint format types imports requirements snapshots clean
+.PHONY: help install demo test test-all test-slow check lint format types imports requirements snapshots clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -110,7 +110,7 @@ requirements: $(STAMPS)/venv ## recompile the pinned, hashed requirements (UPGRA
 
 snapshots: install ## renew the committed snapshots of the public face (CLI help, asset graph, OpenAPI, settings)
 	@$(BIN)/spearhead settings --env-example > .env.example
-	@SPEARHEAD_TEST_RENEW_SNAPSHOTS=1 $(BIN)/python -m pytest -q -m snapshot
+	@$(BIN)/python -m pytest -q -m snapshot --renew-snapshots
 
 clean: ## remove what building and testing left (environments stay; `make clean ALL=1` removes them too)
 	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

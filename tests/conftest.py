@@ -1,6 +1,6 @@
-"""Fixtures that every room's tests share: a real embedded Valkey, and settings under a temporary folder."""
+"""Fixtures that every room's tests share: a real embedded Valkey, settings under a temporary folder, snapshots."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,3 +32,27 @@ def valkey_url(valkey_session: str) -> Iterator[str]:
 def settings(tmp_path: Path, valkey_url: str) -> Settings:
     """Settings with everything under `tmp_path` and the log in a real, empty Valkey."""
     return load_settings(_env_file=None, home=tmp_path / "home", redis_url=valkey_url)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--renew-snapshots", action="store_true", help="write tests/snapshots instead of comparing with it"
+    )
+
+
+@pytest.fixture
+def matches_snapshot(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compare a text with tests/snapshots/<name>, or write it when the snapshots are renewed (`make snapshots`)."""
+
+    def compare(name: str, text: str) -> None:
+        path = Path(__file__).parent / "snapshots" / name
+        if request.config.getoption("--renew-snapshots"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        else:
+            committed = path.read_text(encoding="utf-8") if path.exists() else ""
+            assert text == committed, (
+                f"{path.name} differs: if that is meant, run `make snapshots` and commit it"
+            )
+
+    return compare

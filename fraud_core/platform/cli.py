@@ -67,6 +67,7 @@ def status(as_json: JsonOption = False) -> None:
         Console().print(f"Nothing runs in {settings.home_path}. `spearhead up` starts the platform.")
     else:
         Console(highlight=False).print(_status_table(state))
+        typer.echo(f"logs: {settings.home_path / 'logs'}")
     if state is None or not running or any(service.state != "ready" for service in state.services):
         raise typer.Exit(1)
 
@@ -175,8 +176,8 @@ def _print_addresses(console: Console, state: PlatformState) -> None:
 
 def _status_table(state: PlatformState) -> Table:
     table = Table(box=None, pad_edge=False)
-    for column in ("service", "state", "pid", "restarts", "address", "log"):
-        table.add_column(column, overflow="fold")
+    for column in ("service", "state", "pid", "restarts", "address"):
+        table.add_column(column, no_wrap=True)
     for service in state.services:
         colour = {"ready": "green", "stopped": "red"}.get(service.state, "yellow")
         table.add_row(
@@ -185,6 +186,5 @@ def _status_table(state: PlatformState) -> Table:
             str(service.pid or ""),
             str(service.restarts),
             service.address,
-            service.log,
         )
     return table

@@ -10,7 +10,7 @@ import yaml
 from fraud_core.settings import Settings
 
 WORKSPACE_FILE = "workspace.yaml"
-LOCATION_NAME = "spearhead"
+LOCATION_NAME = "fraud_assets"
 DEFINITIONS_MODULE = "fraud_assets.definitions"
 MAX_CONCURRENT_RUNS = 4  # one of them is the ingest run, which never ends for long
 RETAIN_TICKS_DAYS = 7
@@ -56,10 +56,13 @@ def _instance(home: Path) -> dict[str, object]:
             "module": "dagster._core.run_coordinator",
             "class": "QueuedRunCoordinator",
             # The default of 5 s would be most of a short run's wait.
-            "config": {"max_concurrent_runs": MAX_CONCURRENT_RUNS, "dequeue_interval_seconds": 1},
+            "config": {"dequeue_interval_seconds": 1},
         },
         # A pool admits one run at a time unless its limit is raised in the UI: one writer per table.
-        "concurrency": {"pools": {"granularity": "op", "default_limit": 1}},
+        "concurrency": {
+            "runs": {"max_concurrent_runs": MAX_CONCURRENT_RUNS},
+            "pools": {"granularity": "op", "default_limit": 1},
+        },
         # Notices a run whose process was killed, so that its sensor may start the next.
         "run_monitoring": {"enabled": True, "poll_interval_seconds": 10, "start_timeout_seconds": 120},
         "retention": {"schedule": purge, "sensor": purge},

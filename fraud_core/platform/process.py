@@ -21,19 +21,19 @@ TOKEN_VARIABLE = "SPEARHEAD_PLATFORM_TOKEN"  # noqa: S105  (a name, not a secret
 
 
 def spawn(
-    argv: Sequence[str], environment: Mapping[str, str], log: Path, token: str
+    argv: Sequence[str], environment: Mapping[str, str], log: Path, token: str, errors: Path | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start a process that appends its output to `log` and ends when this process does.
+    """Start a process that appends its output to `log` (its errors to `errors`) and ends when this process does.
 
     The variables are added to this process's own, which are passed on unread.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
+    with log.open("ab") as output, (errors or log).open("ab") as error_output:
         return subprocess.Popen(
             [sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), *argv],
             stdin=subprocess.DEVNULL,
             stdout=output,
-            stderr=subprocess.STDOUT,
+            stderr=error_output,
             env={**os.environ, **environment, TOKEN_VARIABLE: token},
             start_new_session=True,
         )

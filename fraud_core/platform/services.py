@@ -141,7 +141,7 @@ def _dagster(settings: Settings, log: tuple[str, ...]) -> list[Service]:
         "dagster-daemon",
         _python("dagster._daemon", "run", "-w", workspace),
         environment=environment,
-        depends=("dagster-code",),
+        depends=("dagster-webserver",),  # which creates the storage: both at once would race
     )
     return [code, webserver, daemon]
 

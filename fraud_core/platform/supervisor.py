@@ -85,6 +85,8 @@ class Supervisor:
             self._cleanup.callback(guardian.dismiss, guardian.start(self._token))
             write_state(self._home, self._state)
         except BaseException:
+            if self._state is not None:
+                remove_state(self._home)
             self._cleanup.close()
             raise
         return self

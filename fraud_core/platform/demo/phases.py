@@ -1,0 +1,191 @@
+"""The phases of the demo, in order: from an empty lake to payments that are scored by the model trained on it."""
+
+import time
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from fraud_core.contracts import load_contracts
+from fraud_core.platform.demo.frame import Demo, Phase, PhaseFailed
+from fraud_core.platform.demo.percentiles import percentile
+from fraud_core.release.bundle import read_manifest
+from fraud_core.release.path_aliases import PathAliasStore
+
+HISTORY_DAYS = 60
+LIVE_SECONDS = 20
+LIVE_RATE = 50
+SCORED_OVER_HTTP = 300
+RELEASE_JOB = "model_release"
+METRICS = ("auc", "average_precision", "card_precision_100")
+
+
+def produce_history(demo: Demo) -> str:
+    """Put a simulated past on the log."""
+    manifest = _manifest(demo)
+    manifest.parent.mkdir(parents=True, exist_ok=True)
+    demo.command("produce", "--history", f"{HISTORY_DAYS}d", "--manifest", str(manifest), timeout_s=300)
+    return f"{HISTORY_DAYS} days on the log"
+
+
+def wait_for_ingestion(demo: Demo) -> str:
+    """Wait until everything on the log has a verdict and stands in a table."""
+    counts = _reconciled(demo, timeout_s=300)
+    return f"{counts['valid']:,} valid, {counts['quarantined']:,} quarantined, {counts['duplicates']:,} duplicates"
+
+
+def build_features(demo: Demo) -> str:
+    """Materialize the feature table for the whole history."""
+    today = datetime.now(UTC).date()
+    first = today - timedelta(days=HISTORY_DAYS)
+    demo.command(
+        "backfill", "features", "--from", first.isoformat(), "--to", today.isoformat(), timeout_s=600
+    )
+    rows = _row_count(demo, "features")
+    demo.results["feature_rows"] = rows
+    if rows == 0:
+        raise PhaseFailed("The feature table was expected to have rows after its backfill; it has none.")
+    return f"{rows:,} rows"
+
+
+def release_model(demo: Demo) -> str:
+    """Train, evaluate and release a model through the graph."""
+    demo.command("materialize", RELEASE_JOB, timeout_s=600)
+    champion = PathAliasStore(demo.settings.bundles_path).read().champion
+    if champion is None:
+        raise PhaseFailed(
+            "A champion was expected after the release; the evaluation gate let no model through."
+        )
+    manifest = read_manifest(demo.settings.bundles_path / champion)
+    demo.results["model_version"] = champion
+    for name in METRICS:
+        demo.results[name] = manifest.metrics[name].value
+    demo.results["test_frauds"] = int(manifest.metrics["test_frauds"].value)
+    return f"{champion}, average precision {demo.results['average_precision']:.3f}"
+
+
+def rebuild_state(demo: Demo) -> str:
+    """Fold the history into the online state."""
+    demo.command("state", "rebuild", timeout_s=300)
+    return "online state holds the history"
+
+
+def wait_for_serving(demo: Demo) -> str:
+    """Wait until the service has loaded the champion."""
+    demo.wait_until(
+        f"{demo.serving_url}/readyz",
+        lambda: demo.http("GET", f"{demo.serving_url}/readyz")[0] == 200,
+        timeout_s=120,
+    )
+    return "ready"
+
+
+def score_first(demo: Demo) -> str:
+    """Score the first payment over HTTP, with the model that was just released."""
+    event = _payment(demo)
+    answer = _score(demo, event)
+    demo.results["seconds_to_first_score"] = round(time.monotonic() - demo.began, 1)
+    demo.results["backend"] = answer["backend"]
+    if answer["model_version"] != demo.results["model_version"]:
+        raise PhaseFailed(
+            f"The payment was expected to be scored by {demo.results['model_version']}; found {answer['model_version']}."
+        )
+    if answer.get("fallback_reason"):
+        raise PhaseFailed(
+            f"The model was expected to answer; found the fallback {answer['fallback_reason']!r}."
+        )
+    demo.results["example"] = _payment(demo)
+    return f"{answer['score']:.4f} → {answer['decision']} ({answer['backend']})"
+
+
+def live_traffic(demo: Demo) -> str:
+    """Let the simulator send live events to the log while payments are scored over HTTP."""
+    demo.command(
+        "produce", "--rate", str(LIVE_RATE), "--seconds", str(LIVE_SECONDS), timeout_s=LIVE_SECONDS + 120
+    )
+    latencies = []
+    for _ in range(SCORED_OVER_HTTP):
+        began = time.perf_counter()
+        _score(demo, _payment(demo))
+        latencies.append((time.perf_counter() - began) * 1000)
+    demo.results["scored"] = len(latencies) + 1
+    demo.results["p50_ms"] = round(percentile(latencies, 50), 3)
+    demo.results["p99_ms"] = round(percentile(latencies, 99), 3)
+    return f"{len(latencies)} payments, p50 {demo.results['p50_ms']} ms, p99 {demo.results['p99_ms']} ms"
+
+
+def reconcile(demo: Demo) -> str:
+    """Prove that nothing was lost or doubled."""
+    counts = _reconciled(demo, timeout_s=120)
+    demo.results.update(counts)
+    if counts["lost"] or counts["duplicated"]:
+        raise PhaseFailed(
+            f"0 lost and 0 duplicated were expected; found {counts['lost']} and {counts['duplicated']}."
+        )
+    return f"{counts['events']:,} events: 0 lost, 0 duplicated"
+
+
+PHASES = [
+    Phase("History", produce_history),
+    Phase("Ingestion", wait_for_ingestion),
+    Phase("Features", build_features),
+    Phase("Model", release_model),
+    Phase("Online state", rebuild_state),
+    Phase("Serving", wait_for_serving),
+    Phase("First score", score_first),
+    Phase("Live traffic", live_traffic),
+    Phase("Reconciliation", reconcile),
+]
+
+
+def _manifest(demo: Demo) -> Any:
+    return demo.settings.home_path / "demo" / "manifest.json"
+
+
+def _reconciled(demo: Demo, timeout_s: float) -> dict[str, int]:
+    """Counts of `spearhead verify` once nothing is left to ingest."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        found = demo.json_command("verify", "--json", timeout_s=120)
+        counts = {
+            key: int(found[key])
+            for key in ("events", "valid", "quarantined", "duplicates", "lost", "duplicated")
+        }
+        demo.say(f"{counts['valid']:,} of {counts['events']:,} events")
+        if counts["events"] and not found.get("behind"):
+            return counts
+        if time.monotonic() > deadline:
+            raise PhaseFailed(
+                f"Everything on the log was expected in tables within {timeout_s:.0f} s; found {found}."
+            )
+        time.sleep(1.0)
+
+
+def _payment(demo: Demo) -> dict[str, Any]:
+    """The contract's example with an id of its own, happening now."""
+    contract = load_contracts(demo.settings.contracts).transactions
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {**contract.example(), contract.event_id: f"demo-{uuid.uuid4().hex}", contract.event_time: now}
+
+
+def _score(demo: Demo, event: dict[str, Any]) -> dict[str, Any]:
+    status, answer = demo.http("POST", f"{demo.serving_url}/v1/score", event)
+    if status != 200 or not isinstance(answer, dict):
+        raise PhaseFailed(f"POST /v1/score was expected to answer 200; found {status}: {answer}")
+    return answer
+
+
+def _row_count(demo: Demo, asset: str) -> int:
+    """The row count that the asset's latest materialization reported."""
+    query = """query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
+      assetMaterializations(limit: 1) { metadataEntries { label ... on IntMetadataEntry { intValue } } } } } }"""
+    variables = {"key": {"path": [asset]}}
+    status, answer = demo.http(
+        "POST", f"{demo.dagster_url}/graphql", {"query": query, "variables": variables}
+    )
+    try:
+        entries = answer["data"]["assetNodeOrError"]["assetMaterializations"][0]["metadataEntries"]
+        return next(int(entry["intValue"]) for entry in entries if entry["label"] == "dagster/row_count")
+    except (TypeError, KeyError, IndexError, StopIteration):
+        raise PhaseFailed(
+            f"Dagster was expected to know the row count of {asset}; found {status}: {answer}"
+        ) from None

@@ -1,0 +1,50 @@
+"""Running the demo: services, phases, addresses, clean-up, and the one JSON line at the end."""
+
+import json
+import threading
+import time
+
+import typer
+from rich.console import Console
+
+from fraud_core.errors import SpearheadError
+from fraud_core.platform.demo.frame import Demo, run_phases
+from fraud_core.platform.demo.phases import PHASES
+from fraud_core.platform.demo.summary import RESULT_KEYS, print_summary
+from fraud_core.platform.session import Progress, running_platform
+from fraud_core.platform.signals import StopRequested
+from fraud_core.settings import Settings
+
+EXIT_INTERRUPTED = 130
+
+
+def run_demo(settings: Settings, *, once: bool) -> int:
+    """Run every phase; afterwards stop (`once`) or keep running until Ctrl-C. Returns the exit code.
+
+    With `once`, the last line of standard output is a JSON object with RESULT_KEYS, printed only when every phase
+    truly happened and every process has ended. Progress goes to standard error.
+    """
+    began = time.monotonic()
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    results = {}
+    finished = False
+    try:
+        with running_platform(settings, Progress(console)) as (chosen, supervisor):
+            demo = Demo(chosen, supervisor.token, Progress(console), began)
+            run_phases(demo, PHASES)
+            results = demo.results
+            missing = [key for key in RESULT_KEYS if key not in results]
+            if missing:
+                raise SpearheadError(
+                    f"The demo was expected to measure {', '.join(missing)}, and no phase did."
+                )
+            finished = True
+            print_summary(demo)
+            if not once:
+                console.print("\nEverything runs. Ctrl-C stops it.")
+                threading.Event().wait()
+    except StopRequested:
+        console.print("Stopped; nothing is left running.")
+        return 0 if finished else EXIT_INTERRUPTED
+    typer.echo(json.dumps({key: results[key] for key in RESULT_KEYS}))
+    return 0

@@ -1,0 +1,125 @@
+"""The root command: discovery, errors, version."""
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+
+import pytest
+import redis
+import typer
+from typer.testing import CliRunner
+
+from fraud_core.cli import app, discovery, root
+from fraud_core.errors import LakeError
+
+runner = CliRunner()
+GROUP = discovery.COMMAND_GROUP
+
+
+def offer(monkeypatch: pytest.MonkeyPatch, **targets: str) -> None:
+    points = {name: EntryPoint(name, value, GROUP) for name, value in targets.items()}
+    monkeypatch.setattr(root, "offered_commands", lambda: points)
+
+
+def refuse_lake() -> None:
+    raise LakeError("The lake was expected to be writable; it is not. Mount it.")
+
+
+def reach_redis() -> None:
+    raise redis.ConnectionError("Error 111 connecting to 127.0.0.1:1")
+
+
+def fill_disk() -> None:
+    raise OSError(28, "No space left on device", "/data/part-0.parquet")
+
+
+def stumble() -> None:
+    raise ZeroDivisionError("by zero")
+
+
+def greet(name: str) -> None:
+    """Greet somebody."""
+    typer.echo(f"hello {name}")
+
+
+family = typer.Typer(help="Several commands.")
+
+
+@family.command()
+def one() -> None:
+    typer.echo("one")
+
+
+@family.command()
+def two() -> None:
+    typer.echo("two")
+
+
+def test_a_plain_function_and_a_typer_app_are_both_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch, greet=f"{__name__}:greet", family=f"{__name__}:family")
+    assert runner.invoke(app, ["greet", "ada"]).output == "hello ada\n"
+    assert runner.invoke(app, ["family", "two"]).output == "two\n"
+    listing = runner.invoke(app, ["--help"]).output
+    assert "Greet somebody." in listing
+    assert "Several commands." in listing
+
+
+def test_a_command_is_imported_only_when_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch, costly="fraud_core.there_is_no_such_module:app")
+    result = runner.invoke(app, ["version"])
+    assert result.exit_code == 0
+
+
+def test_a_command_that_cannot_be_imported_stays_listed_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch, costly="fraud_core.there_is_no_such_module:app")
+    assert "costly" in runner.invoke(app, ["--help"]).output
+    result = runner.invoke(app, ["costly", "--option", "value"])
+    assert result.exit_code == 1
+    assert "there_is_no_such_module" in result.stderr
+    assert "make install" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("failing", "words"),
+    [
+        ("refuse_lake", ["error: The lake was expected to be writable; it is not. Mount it."]),
+        ("reach_redis", ["Redis does not answer", "SPEARHEAD_REDIS_URL", "spearhead up"]),
+        ("fill_disk", ["disk is full", "/data/part-0.parquet"]),
+        ("stumble", ["Unexpected ZeroDivisionError: by zero", "--debug"]),
+    ],
+)
+def test_an_error_is_one_message_and_exit_code_1(
+    monkeypatch: pytest.MonkeyPatch, failing: str, words: list[str]
+) -> None:
+    offer(monkeypatch, failing=f"{__name__}:{failing}")
+    result = runner.invoke(app, ["failing"])
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in result.stderr
+
+
+def test_debug_lets_the_error_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch, failing=f"{__name__}:stumble")
+    result = runner.invoke(app, ["--debug", "failing"])
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+def test_wrong_settings_end_as_one_message_from_the_real_command() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "fraud_core.cli", "settings"],
+        env={"SPEARHEAD_SHARDS": "none"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "SPEARHEAD_SHARDS" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_an_unknown_command_is_a_usage_error() -> None:
+    result = runner.invoke(app, ["no-such-command"])
+    assert result.exit_code == 2
+    assert "no-such-command" in result.stderr

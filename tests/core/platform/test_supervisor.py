@@ -1,0 +1,179 @@
+"""The supervisor: order, readiness, restarts, and above all that nothing survives it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fraud_core.errors import PlatformError, PortInUse
+from fraud_core.platform.service import Port, Service
+from fraud_core.platform.state import read_state
+from fraud_core.platform.supervisor import Supervisor
+
+MakeService = Callable[..., Service]
+pytestmark = pytest.mark.platform
+
+
+def eventually(condition: Callable[[], bool], within_s: float = 15.0) -> bool:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return answer.read().decode()
+
+
+def state_of(home: Path, name: str) -> str | None:
+    state = read_state(home)
+    return next((each.state for each in state.services if each.name == name), None) if state else None
+
+
+def test_a_service_starts_only_when_those_it_depends_on_are_ready(
+    home: Path, http_service: MakeService
+) -> None:
+    events: list[tuple[str, str]] = []
+    services = [http_service("log"), http_service("reports"), http_service("serving", "log")]
+    with Supervisor(
+        home, "127.0.0.1", services, lambda name, state: events.append((name, state))
+    ) as supervisor:
+        supervisor.start()
+        assert events.index(("log", "ready")) < events.index(("serving", "starting"))
+        assert {each.state for each in read_state(home).services} == {"ready"}
+    assert read_state(home) is None
+
+
+def test_a_dependency_must_be_declared_before(home: Path, http_service: MakeService) -> None:
+    with pytest.raises(PlatformError, match="serving depends on log"):
+        Supervisor(home, "127.0.0.1", [http_service("serving", "log"), http_service("log")])
+
+
+def test_leaving_stops_every_process_also_one_that_left_its_group(
+    home: Path, http_service: MakeService
+) -> None:
+    service = http_service("serving")
+    with Supervisor(home, "127.0.0.1", [service]) as supervisor:
+        supervisor.start()
+        child = int(get(f"{service.address}/child"))
+        server = read_state(home).services[0].pid
+        assert alive(child)
+    assert not alive(child)
+    assert not alive(server)
+
+
+def test_an_exception_inside_stops_everything_as_well(home: Path, http_service: MakeService) -> None:
+    service = http_service("serving")
+    with pytest.raises(KeyboardInterrupt), Supervisor(home, "127.0.0.1", [service]) as supervisor:
+        supervisor.start()
+        server = read_state(home).services[0].pid
+        raise KeyboardInterrupt
+    assert not alive(server)
+
+
+def test_a_service_that_ends_is_started_again(home: Path, http_service: MakeService) -> None:
+    service = http_service("serving")
+    with Supervisor(home, "127.0.0.1", [service]) as supervisor:
+        supervisor.start()
+        first = read_state(home).services[0].pid
+        with pytest.raises(OSError, match=r"closed|reset"):
+            get(f"{service.address}/crash")
+        assert eventually(
+            lambda: state_of(home, "serving") == "ready" and read_state(home).services[0].restarts == 1
+        )
+        assert read_state(home).services[0].pid != first
+        get(service.address)
+
+
+def test_a_service_that_cannot_start_is_named_with_the_end_of_its_log(home: Path) -> None:
+    broken = Service(
+        "broken", (sys.executable, "-c", "raise SystemExit('no configuration')"), ready=lambda: False
+    )
+    with pytest.raises(PlatformError, match=r"(?s)broken ended with exit code 1 .*no configuration"):
+        with Supervisor(home, "127.0.0.1", [broken]) as supervisor:
+            supervisor.start()
+
+
+def test_a_service_that_is_never_ready_is_given_up(home: Path) -> None:
+    idle = Service(
+        "idle",
+        (sys.executable, "-c", "import time; time.sleep(600)"),
+        ready=lambda: False,
+        start_timeout_s=0.5,
+    )
+    with pytest.raises(PlatformError, match=r"idle was expected to be ready within 0 s|within 1 s"):
+        with Supervisor(home, "127.0.0.1", [idle]) as supervisor:
+            supervisor.start()
+
+
+def test_a_taken_port_is_named_with_its_holder_and_its_setting(home: Path) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        service = Service("serving", ("true",), ports=(Port(port, "SPEARHEAD_SERVING_PORT"),))
+        with pytest.raises(PortInUse) as error, Supervisor(home, "127.0.0.1", [service]):
+            pass
+    for word in (str(port), f"pid {os.getpid()}", "SPEARHEAD_SERVING_PORT", "serving"):
+        assert word in str(error.value)
+
+
+def test_one_home_has_one_platform(home: Path, http_service: MakeService) -> None:
+    with Supervisor(home, "127.0.0.1", [http_service("serving")]) as supervisor:
+        supervisor.start()
+        with pytest.raises(PlatformError, match="already runs"), Supervisor(home, "127.0.0.1", []):
+            pass
+        assert state_of(home, "serving") == "ready"
+
+
+@pytest.fixture
+def platform_process(home: Path, free_ports: list[int]) -> tuple[subprocess.Popen[bytes], int]:
+    """A platform in a process of its own, and the port of its only service."""
+    port = free_ports.pop()
+    script = Path(__file__).with_name("small_platform.py")
+    return subprocess.Popen([sys.executable, str(script), str(home), str(port)]), port
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_no_signal_leaves_a_process_behind(
+    home: Path, platform_process: tuple[subprocess.Popen[bytes], int], number: signal.Signals
+) -> None:
+    process, port = platform_process
+    try:
+        assert eventually(lambda: state_of(home, "serving") == "ready")
+        child = int(get(f"http://127.0.0.1:{port}/child"))
+        server = read_state(home).services[0].pid
+    finally:
+        process.send_signal(number)
+    assert process.wait(20) == (-9 if number == signal.SIGKILL else 7)
+    assert eventually(lambda: not alive(server) and not alive(child))
+    with Supervisor(home, "127.0.0.1", []):  # the home is free again
+        pass
+
+
+def test_a_signal_during_the_start_cleans_up_as_well(
+    home: Path, platform_process: tuple[subprocess.Popen[bytes], int]
+) -> None:
+    process, _ = platform_process
+    assert eventually(lambda: read_state(home) is not None)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 7
+    assert read_state(home) is None
