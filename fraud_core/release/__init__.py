@@ -10,12 +10,26 @@ from fraud_core.release.aliases import (
     rollback,
     withdraw,
 )
-from fraud_core.release.bundle import Bundle, list_bundles, load_bundle, read_manifest, write_bundle
+from fraud_core.release.bundle import (
+    GOLDEN,
+    MODEL_ONNX,
+    MODEL_UBJ,
+    TREES,
+    Bundle,
+    list_bundles,
+    load_bundle,
+    read_manifest,
+    write_bundle,
+)
 from fraud_core.release.golden import Golden
 from fraud_core.release.manifest import Manifest, Measure, Thresholds, TrainingRecord
 from fraud_core.release.path_aliases import PathAliasStore, read_aliases
 
 __all__ = [
+    "GOLDEN",
+    "MODEL_ONNX",
+    "MODEL_UBJ",
+    "TREES",
     "AliasStore",
     "Aliases",
     "Bundle",
