@@ -1,0 +1,52 @@
+"""Failpoints: named steps of ingestion at which a drill can kill the process, as a power cut would.
+
+Armed only through the settings (`SPEARHEAD_FAILPOINT=after_quarantine_commit:3` dies at the third pass); otherwise
+passing one costs a function call.
+"""
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Final
+
+from fraud_core.errors import SettingsError
+
+FAILPOINTS: Final = (
+    "after_plan",
+    "after_read",
+    "after_judge",
+    "after_quarantine_commit",
+    "between_main_commits",
+    "after_main_commit",
+    "after_ledger_commit",
+    "after_trim",
+    "after_report",
+    "after_compaction",
+)
+Failpoint = Callable[[str], None]
+
+
+def armed(spec: str) -> Failpoint:
+    """The failpoint function that settings ask for: name[:count], or nothing."""
+    if not spec:
+        return _pass
+    name, _, count = spec.partition(":")
+    if name not in FAILPOINTS or not (count or "1").isdigit():
+        raise SettingsError(
+            f"SPEARHEAD_FAILPOINT was expected to be name[:count] with a name of {', '.join(FAILPOINTS)}; it is {spec!r}. "
+            "Unset it outside of fault drills."
+        )
+    left = int(count or "1")
+
+    def hit(passed: str) -> None:
+        nonlocal left
+        if passed == name:
+            left -= 1
+            if left <= 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return hit
+
+
+def _pass(_: str) -> None:
+    return

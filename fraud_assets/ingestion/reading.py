@@ -1,0 +1,175 @@
+"""Reading a plan's entries from the log as typed rows, each with its origin and the time at which it became known.
+
+Nothing is dropped here: what cannot be read stays a row with its reasons and its bytes. How much is held at once is
+bounded by events, whatever the size of the entries.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from fraud_assets.ingestion.decisions import inner_events
+from fraud_assets.ingestion.plan import Plan
+from fraud_assets.lake.schemas import DECISIONS
+from fraud_core.contracts import Contract, Contracts, Parsed, parse_block, parse_json
+from fraud_core.errors import LostRange
+from fraud_core.log import BLOCK, NO_VIRTUAL_TIME, Entries, Log, Shard
+
+_FIRST_CHUNK: Final = 16
+_LARGEST_CHUNK: Final = 16_384
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The events of a range of a shard, in order; arrays have one item per event."""
+
+    shard: Shard
+    start: int
+    end: int
+    entries: int
+    rows: pl.DataFrame
+    """The contract's columns."""
+    found: Mapping[int, tuple[str, ...]]
+    """What reading found wrong, by row."""
+    offsets: NDArray[np.int64]
+    indexes: NDArray[np.int32]
+    append_ms: NDArray[np.int64]
+    known_ms: NDArray[np.int64]
+    early: NDArray[np.bool_]
+    """Where the virtual time is later than the append: such an event would have been known before it came."""
+    payload: Callable[[int], bytes] = field(repr=False)
+    """The bytes of an event as they came; of one that came in a block, the event as JSON."""
+    inner: Parsed | None = None
+    """Of decisions: the payments within."""
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+
+def read_batch(log: Log, shard: Shard, plan: Plan, contracts: Contracts, max_events: int) -> Batch:
+    """The events of `plan`: all of them when it is judged already, else at most about `max_events`.
+
+    Raises LostRange when entries of the range are no longer there.
+    """
+    reader = _Reader(contracts.for_stream(shard.stream))
+    after, chunk = plan.start, _FIRST_CHUNK
+    while after < plan.end:
+        entries = log.read(shard, after, plan.end, chunk)
+        if not len(entries):
+            break
+        reader.take(entries)
+        after = entries.end
+        left = max_events - reader.events
+        if not plan.judged and left <= 0:
+            break
+        per_entry = max(1, reader.events // reader.entries)
+        room = left if not plan.judged else _LARGEST_CHUNK * per_entry
+        chunk = max(1, min(chunk * 4, _LARGEST_CHUNK, room // per_entry))
+    if plan.judged and after != plan.end:
+        raise LostRange(
+            f"Shard {shard} was judged up to offset {plan.end}, and the entries up to there were expected in the log to be "
+            f"written to the main tables; they end at {after}. Restore the log from its append-only file: quarantine "
+            "holds the verdicts, the valid events are only there. Nothing was skipped."
+        )
+    batch = reader.batch(shard, plan.start, after)
+    return replace(batch, inner=inner_events(contracts, batch.rows)) if shard.stream == DECISIONS else batch
+
+
+class _Reader:
+    """Collects entries, and reads all single events with one call and each block with one."""
+
+    def __init__(self, contract: Contract) -> None:
+        self.contract = contract
+        self.entries = 0
+        self.events = 0
+        self._chunks: list[Entries] = []
+        self._singles: list[bytes] = []
+        self._single_places: list[int] = []
+        self._blocks: dict[int, Parsed] = {}
+
+    def take(self, entries: Entries) -> None:
+        """Take a chunk; blocks are read at once, to know how many events they hold."""
+        self._chunks.append(entries)
+        for place, (kind, payload) in enumerate(
+            zip(entries.kinds, entries.payloads, strict=True), self.entries
+        ):
+            if kind == BLOCK:
+                self._blocks[place] = parse_block(self.contract, payload)
+                self.events += self._blocks[place].frame.height
+            else:
+                self._singles.append(payload)
+                self._single_places.append(place)
+                self.events += 1
+        self.entries += len(entries)
+
+    def batch(self, shard: Shard, start: int, end: int) -> Batch:
+        """Everything taken, as one batch in the order of the log."""
+        parts = [parse_json(self.contract, self._singles)] if self._singles or not self._blocks else []
+        parts += self._blocks.values()
+        heights = [part.frame.height for part in parts]
+        # The entry of each event, first in the order of the parts (singles, then blocks), then in the order of the log.
+        entry = np.concatenate(
+            [
+                np.array(self._single_places, dtype=np.int64),
+                np.repeat(
+                    np.fromiter(self._blocks, dtype=np.int64),
+                    [part.frame.height for part in self._blocks.values()],
+                ),
+            ]
+        )
+        order = np.argsort(entry, kind="stable") if self._singles and self._blocks else None
+        rows = pl.concat([part.frame for part in parts], rechunk=False)
+        virtual = self._column("virtual_ms", NO_VIRTUAL_TIME)[entry]
+        firsts = np.cumsum([0, *heights])
+        found: dict[int, tuple[str, ...]] = {}
+        for first, part in zip(firsts[:-1], parts, strict=True):
+            found.update((int(first) + row, codes) for row, codes in part.found.items())
+            if part.virtual_ms is not None:
+                virtual[first : first + part.frame.height] = part.virtual_ms.fill_null(
+                    NO_VIRTUAL_TIME
+                ).to_numpy()
+        source = np.arange(len(entry))
+        if order is not None:
+            place = np.empty_like(order)
+            place[order] = source
+            rows, entry, virtual, source = rows[order], entry[order], virtual[order], order
+            found = {int(place[row]): codes for row, codes in found.items()}
+        append_ms = self._column("append_ms", 0)[entry]
+        timed = virtual != NO_VIRTUAL_TIME
+        early = timed & ((virtual > append_ms) | (virtual < 0))
+
+        def payload(row: int) -> bytes:
+            part = int(np.searchsorted(firsts, source[row], side="right")) - 1
+            return parts[part].payload(int(source[row] - firsts[part]))
+
+        return Batch(
+            shard=shard,
+            start=start,
+            end=end,
+            entries=self.entries,
+            rows=rows,
+            found=found,
+            offsets=self._column("offsets", 0)[entry],
+            indexes=_positions(entry),
+            append_ms=append_ms,
+            known_ms=np.where(timed & ~early, virtual, append_ms),
+            early=early,
+            payload=payload,
+        )
+
+    def _column(self, name: str, default: int) -> NDArray[np.int64]:
+        arrays = [getattr(chunk, name) for chunk in self._chunks]
+        return np.concatenate(arrays) if arrays else np.full(0, default, dtype=np.int64)
+
+
+def _positions(entry: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Index of each event within its entry; `entry` is ascending."""
+    if not len(entry):
+        return np.empty(0, dtype=np.int32)
+    starts = np.flatnonzero(np.diff(entry, prepend=entry[0] - 1))
+    first = np.repeat(starts, np.diff(starts, append=len(entry)))
+    return (np.arange(len(entry)) - first).astype(np.int32)

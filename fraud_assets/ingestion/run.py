@@ -1,0 +1,171 @@
+"""The ingest run: plan after plan over the shards of some streams, until the end of the log or a deadline.
+
+It may die anywhere and be started twice; what it holds in memory is a cache of the lake. It tells each commit to a
+callback, and knows nothing of who runs it.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Literal
+
+from fraud_assets.ingestion.commit import Commit, ShardIngest
+from fraud_assets.ingestion.failpoint import Failpoint, armed
+from fraud_assets.ingestion.sealing import Seal
+from fraud_assets.lake import Lake, compact, open_lake, stream_tables
+from fraud_core.contracts import Contracts, load_contracts
+from fraud_core.errors import CommitRefused, LogUnavailable
+from fraud_core.log import open_log
+from fraud_core.settings import Settings
+
+STREAMS = ("transactions", "labels", "decisions")
+_LOG = logging.getLogger(__name__)
+_MOST_REFUSALS = 50
+_PATIENCE_S = 30.0
+"""How long a run waits for a log that stopped answering."""
+
+OnCommit = Callable[[Commit], None]
+
+
+@dataclass
+class IngestTotals:
+    """What a run did."""
+
+    commits: int = 0
+    entries: int = 0
+    events: int = 0
+    valid: int = 0
+    duplicates: int = 0
+    violations: int = 0
+    refused: int = 0
+    """Plans that another run committed first."""
+    reasons: dict[str, int] = field(default_factory=dict)
+
+    def add(self, commit: Commit) -> None:
+        """Count a commit."""
+        self.commits += 1
+        for name in ("entries", "events", "valid", "duplicates", "violations"):
+            setattr(self, name, getattr(self, name) + getattr(commit, name))
+        for code, count in commit.reasons.items():
+            self.reasons[code] = self.reasons.get(code, 0) + count
+
+
+def create_tables(lake: Lake, contracts: Contracts, streams: Sequence[str]) -> None:
+    """Create the tables that ingesting `streams` needs, or add the columns they lack. Racing runs may both call it."""
+    for spec in stream_tables(contracts, streams):
+        lake.create(spec.name, spec.schema, spec.partition_by, statistics=spec.statistics)
+
+
+def run_ingest(
+    settings: Settings,
+    streams: Sequence[str] = STREAMS,
+    *,
+    until: Literal["end"] | timedelta = "end",
+    max_plans: int | None = None,
+    on_commit: OnCommit | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    failpoint: Failpoint | None = None,
+) -> IngestTotals:
+    """Ingest `streams` up to the end of the log as of now, or for as long as `until` says.
+
+    `max_plans` ends it earlier (one plan per run is the other drive); `stop` is asked between plans. Raises a
+    SpearheadError that says what to do when it cannot go on; whatever happens, the next run goes on where this one ended.
+    """
+    contracts = load_contracts(settings.contracts)
+    lake, log = open_lake(settings), open_log(settings)
+    try:
+        create_tables(lake, contracts, streams)
+        hit = failpoint or armed(settings.failpoint)
+        seal = Seal.of(settings)
+        shards = [
+            ShardIngest(
+                lake, log, contracts, shard, window=settings.uniqueness_window, seal=seal, failpoint=hit
+            )
+            for stream in streams
+            for shard in log.shards(stream)
+        ]
+        run = _Run(settings, shards, on_commit=on_commit, failpoint=hit)
+        if until == "end":
+            run.to_end(max_plans, stop)
+        else:
+            run.for_some_time(until, max_plans, stop)
+        return run.totals
+    finally:
+        log.close()
+
+
+class _Run:
+    def __init__(
+        self,
+        settings: Settings,
+        shards: list[ShardIngest],
+        *,
+        on_commit: OnCommit | None,
+        failpoint: Failpoint,
+    ) -> None:
+        self.settings, self.shards = settings, shards
+        self.on_commit, self.failpoint = on_commit, failpoint
+        self.totals = IngestTotals()
+
+    def to_end(self, max_plans: int | None, stop: Callable[[], bool]) -> None:
+        """Ingest what the log holds now."""
+        targets = {shard: shard.log_end() for shard in self.shards}
+        for shard, target in targets.items():
+            while not (stop() or self._enough(max_plans)) and self.plan(shard, target) is not None:
+                pass
+
+    def for_some_time(self, duration: timedelta, max_plans: int | None, stop: Callable[[], bool]) -> None:
+        """Ingest what comes, a plan per shard and interval, at once where a shard is behind."""
+        deadline = time.monotonic() + duration.total_seconds()
+        interval = self.settings.commit_interval_s
+        due = dict.fromkeys(self.shards, 0.0)
+        away_since: float | None = None
+        while not (stop() or self._enough(max_plans) or time.monotonic() >= deadline):
+            try:
+                for shard in self.shards:
+                    if time.monotonic() >= due[shard] and not self._enough(max_plans):
+                        began = time.monotonic()
+                        commit = self.plan(shard, shard.log_end())
+                        behind = commit is not None and commit.events >= self.settings.plan_max_events
+                        due[shard] = began if behind else began + interval
+                away_since = None
+            except LogUnavailable as error:
+                away_since = away_since or time.monotonic()
+                if time.monotonic() - away_since > _PATIENCE_S:
+                    raise
+                _LOG.warning("%s", error)
+                due = dict.fromkeys(self.shards, time.monotonic() + 1.0)
+            time.sleep(max(0.0, min(min(due.values()) - time.monotonic(), 0.25, deadline - time.monotonic())))
+
+    def plan(self, shard: ShardIngest, upto: int) -> Commit | None:
+        """One plan; a plan that another run committed first is planned anew."""
+        for _ in range(_MOST_REFUSALS):
+            try:
+                commit = shard.step(upto, self.settings.plan_max_events)
+            except CommitRefused as error:
+                _LOG.info("%s", error)
+                self.totals.refused += 1
+                continue
+            if commit is not None:
+                self._after(shard, commit)
+            return commit
+        raise CommitRefused(
+            f"{_MOST_REFUSALS} plans of {shard.shard} were refused in a row because another run committed first. One ingest "
+            "run per shard is expected: stop the others. Nothing was lost."
+        )
+
+    def _after(self, shard: ShardIngest, commit: Commit) -> None:
+        self.totals.add(commit)
+        if self.on_commit is not None:
+            self.on_commit(commit)
+        self.failpoint("after_report")
+        every = self.settings.compact_every
+        for name, version in commit.versions.items():
+            if (version + 1) // every > version // every:
+                compact(shard.lake, name)
+                self.failpoint("after_compaction")
+
+    def _enough(self, max_plans: int | None) -> bool:
+        return max_plans is not None and self.totals.commits >= max_plans

@@ -1,0 +1,20 @@
+"""The lake: Delta tables on a path or in an object store. No Dagster here; the tiers' frameworks stand at the rim."""
+
+from fraud_assets.lake.lake import Lake, open_lake
+from fraud_assets.lake.schemas import LEDGER, ORIGIN, TableSpec, quarantine_of, stream_tables, tables_of
+from fraud_assets.lake.transactions import read_transactions
+from fraud_assets.lake.upkeep import Upkeep, compact
+
+__all__ = [
+    "LEDGER",
+    "ORIGIN",
+    "Lake",
+    "TableSpec",
+    "Upkeep",
+    "compact",
+    "open_lake",
+    "quarantine_of",
+    "read_transactions",
+    "stream_tables",
+    "tables_of",
+]

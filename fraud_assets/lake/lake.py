@@ -1,0 +1,222 @@
+"""Delta tables by name: open, create, append under a version, replace, scan.
+
+delta-rs records application versions but enforces no order, and it casts silently when it appends. So the caller
+opens a fresh handle, checks the version on it and passes that very handle to `append`, which compares types first.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction, WriterProperties, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from fraud_assets.lake.store import probe_store, storage_options
+from fraud_core.errors import CommitRefused, LakeError
+from fraud_core.settings import Settings
+
+_WRITER = WriterProperties(compression="ZSTD", compression_level=3)
+_COMMIT_RETRIES = 15
+
+
+class Lake:
+    """The Delta tables under one root."""
+
+    def __init__(self, uri: str, options: Mapping[str, str] | None = None) -> None:
+        self.uri = uri.rstrip("/")
+        self.options = dict(options or {})
+
+    def uri_of(self, name: str) -> str:
+        """Address of a table."""
+        return f"{self.uri}/{name}"
+
+    def exists(self, name: str) -> bool:
+        """Whether the table was created."""
+        return DeltaTable.is_deltatable(self.uri_of(name), self.options or None)
+
+    def table(self, name: str) -> DeltaTable:
+        """A fresh handle: it knows every commit made so far, and none made later."""
+        try:
+            return DeltaTable(self.uri_of(name), storage_options=self.options or None)
+        except TableNotFoundError as error:
+            raise LakeError(
+                f"The table {name} was expected at {self.uri_of(name)}; there is none. It is created when a stream is "
+                "ingested (`spearhead ingest`); if it was there before, check that the lake is mounted."
+            ) from error
+        except (DeltaError, OSError) as error:
+            raise _failed("read", name, error) from error
+
+    def create(
+        self,
+        name: str,
+        schema: Mapping[str, pl.DataType],
+        partition_by: Sequence[str] = (),
+        *,
+        statistics: Sequence[str] = (),
+    ) -> DeltaTable:
+        """Create the table, or add the columns that it lacks; safe to call from several processes at once.
+
+        `statistics` names the columns whose bounds are kept per file, by which reads skip files; none: the first 32.
+        Raises LakeError with the difference when the table holds other types or columns that `schema` lacks.
+        """
+        if not self.exists(name):
+            try:
+                return DeltaTable.create(
+                    self.uri_of(name),
+                    schema=_delta_schema(schema),
+                    mode="error",
+                    partition_by=list(partition_by),
+                    configuration=_configuration(statistics),
+                    storage_options=self.options or None,
+                )
+            except (DeltaError, OSError) as error:
+                if not self.exists(name):  # else another process created it just now
+                    raise _failed("create", name, error) from error
+        table = self.table(name)
+        missing = _missing_columns(name, schema_of(table), schema)
+        if missing:
+            try:
+                table.alter.add_columns(_delta_schema(missing).fields)
+            except CommitFailedError as error:
+                if _missing_columns(name, schema_of(self.table(name)), schema):
+                    raise _failed("evolve", name, error) from error
+            table = self.table(name)
+        return table
+
+    def committed(self, table: DeltaTable, app_id: str) -> int:
+        """The version recorded for `app_id`, as this handle knows it; 0 when there is none."""
+        version = table.transaction_version(app_id)
+        return 0 if version is None else int(version)
+
+    def append(
+        self, table: DeltaTable, frame: pl.DataFrame, versions: Mapping[str, int] | None = None
+    ) -> None:
+        """Append `frame`, which must have exactly the table's columns and types; it may be empty.
+
+        With `versions` (app id → version) the commit is refused when another writer recorded one of these app ids
+        since the handle was opened. Raises CommitRefused then; LakeError when the store fails.
+        """
+        expected = schema_of(table)
+        _check_types(table, expected, frame)
+        self._write(table, frame.select(expected.names()), versions, mode="append")
+
+    def replace(
+        self,
+        name: str,
+        frame: pl.DataFrame,
+        predicate: str,
+        *,
+        table: DeltaTable | None = None,
+        versions: Mapping[str, int] | None = None,
+    ) -> None:
+        """Replace the rows that match `predicate` (SQL, usually of one partition) by `frame`, in one commit."""
+        handle = table if table is not None else self.table(name)
+        expected = schema_of(handle)
+        _check_types(handle, expected, frame)
+        self._write(handle, frame.select(expected.names()), versions, mode="overwrite", predicate=predicate)
+
+    def scan(self, source: str | DeltaTable) -> pl.LazyFrame:
+        """The rows of a table as of now, or as of a handle."""
+        return pl.scan_delta(self.table(source) if isinstance(source, str) else source)
+
+    def _write(
+        self,
+        table: DeltaTable,
+        frame: pl.DataFrame,
+        versions: Mapping[str, int] | None,
+        *,
+        mode: str,
+        predicate: str | None = None,
+    ) -> None:
+        transactions = [Transaction(app_id, version) for app_id, version in (versions or {}).items()]
+        try:
+            write_deltalake(
+                table,
+                frame,
+                mode=mode,  # type: ignore[call-overload]
+                predicate=predicate,
+                writer_properties=_WRITER,
+                commit_properties=CommitProperties(
+                    app_transactions=transactions or None, max_commit_retries=_COMMIT_RETRIES
+                ),
+            )
+        except CommitFailedError as error:
+            raise CommitRefused(
+                f"Another writer committed to {table.table_uri} first ({error}); nothing of this commit was written. "
+                "Read the table again and plan anew."
+            ) from error
+        except (DeltaError, OSError) as error:
+            raise _failed("write to", table.table_uri, error) from error
+
+
+def open_lake(settings: Settings, *, probe: bool = True) -> Lake:
+    """The lake of the settings. `probe` refuses a store that is unsafe or not mounted; do it once per process."""
+    if probe:
+        probe_store(settings)
+    return Lake(settings.lake_uri, storage_options(settings))
+
+
+def schema_of(table: DeltaTable) -> pl.Schema:
+    """Columns and types of a table, in its order."""
+    return pl.Schema(table.schema().to_arrow())
+
+
+def _configuration(statistics: Sequence[str]) -> dict[str, str | None]:
+    configuration: dict[str, str | None] = {
+        "delta.checkpointInterval": "100",
+        "delta.logRetentionDuration": "interval 7 days",
+    }
+    if statistics:
+        configuration["delta.dataSkippingStatsColumns"] = ",".join(statistics)
+    return configuration
+
+
+def _delta_schema(schema: Mapping[str, pl.DataType]) -> Schema:
+    return Schema.from_arrow(pl.Schema(schema))
+
+
+def _missing_columns(name: str, held: pl.Schema, wanted: Mapping[str, pl.DataType]) -> dict[str, pl.DataType]:
+    differences = [
+        f"  {column}: {held[column]} in the table, {dtype} in the contract"
+        for column, dtype in wanted.items()
+        if column in held and held[column] != dtype
+    ] + [
+        f"  {column}: {dtype} in the table, absent from the contract"
+        for column, dtype in held.items()
+        if column not in wanted
+    ]
+    if differences:
+        raise LakeError(
+            f"The table {name} and its contract were expected to agree; they differ:\n"
+            + "\n".join(differences)
+            + "\n"
+            "New nullable fields are added by themselves; a breaking change needs a new lake (SPEARHEAD_LAKE) or the "
+            "contract as it was. Nothing was written."
+        )
+    return {column: dtype for column, dtype in wanted.items() if column not in held}
+
+
+def _check_types(table: DeltaTable, expected: pl.Schema, frame: pl.DataFrame) -> None:
+    if dict(frame.schema) == dict(expected):
+        return
+    differences = [
+        f"{column} ({frame.schema.get(column, 'absent')} given, {expected.get(column, 'absent')} in the table)"
+        for column in sorted({*expected, *frame.schema})
+        if frame.schema.get(column) != expected.get(column)
+    ]
+    raise LakeError(
+        f"Rows for {table.table_uri} were expected in the table's exact types; they differ in: {', '.join(differences)}. "
+        "Delta would cast them silently; nothing was written."
+    )
+
+
+def _failed(what: str, name: str, error: Exception) -> LakeError:
+    text = " ".join(str(error).split())
+    if "No space left" in text or "os error 28" in text:
+        advice = "The disk is full: free some space or enlarge the volume, then start again."
+    elif "Permission denied" in text or "Read-only" in text:
+        advice = "Check who owns the lake and how it is mounted."
+    else:
+        advice = "Check that the lake (SPEARHEAD_LAKE) is mounted or its store answers, then start again."
+    return LakeError(
+        f"Could not {what} the table {name}: {text[:500]}. {advice} What was committed before is intact."
+    )
