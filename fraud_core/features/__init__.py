@@ -1,0 +1,26 @@
+"""Features: one declaration, two executions that agree bit for bit.
+
+`load_features` reads features.yaml against the contracts; `compute_offline` computes whole frames; `OnlineState` (and
+its asyncio twin) applies single events to state in Redis; `rebuild` makes that state anew from history.
+"""
+
+from fraud_core.features.calls import Applied, LabelsApplied
+from fraud_core.features.declaration import Feature, FeatureSet, load_features
+from fraud_core.features.labels import label_effects
+from fraud_core.features.offline import compute_offline
+from fraud_core.features.online import AsyncOnlineState, OnlineState
+from fraud_core.features.rebuild import Rebuilt, rebuild
+
+__all__ = [
+    "Applied",
+    "AsyncOnlineState",
+    "Feature",
+    "FeatureSet",
+    "LabelsApplied",
+    "OnlineState",
+    "Rebuilt",
+    "compute_offline",
+    "label_effects",
+    "load_features",
+    "rebuild",
+]

@@ -1,0 +1,182 @@
+"""What the online state sends and receives, without a connection: shared by its sync and async faces.
+
+Keys of one entity: `{ns}:{epoch}:{entity:id}` with the last part in braces, so that a cluster keeps them together:
+the state itself, `…:a:<event id>` the stored answer of an event, `…:l` its label effects.
+"""
+
+import hashlib
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from fraud_core.errors import StateError
+from fraud_core.features.inputs import matches, reader
+from fraud_core.features.kernel import evaluate
+from fraud_core.features.layout import LABEL_FORMAT
+from fraud_core.features.lua import function_name, labels_function_name, library, library_name
+from fraud_core.features.plan import NULL, EntityPlan
+
+if TYPE_CHECKING:
+    from fraud_core.features.declaration import FeatureSet
+
+Command = tuple[str | bytes | int, ...]
+_LONGEST_ID = 128
+
+
+@dataclass(frozen=True, eq=False)
+class Applied:
+    """What one event brought about."""
+
+    epoch: int
+    seqs: dict[str, int]
+    """Entity → place of this event in the entity's order; entities that the event lacks are missing."""
+    vector: np.ndarray[Any, np.dtype[np.float32]]
+
+
+@dataclass(frozen=True)
+class LabelsApplied:
+    """What a batch of label effects brought about."""
+
+    added: int
+    late: int
+    """Effects that came after the entity's clock had passed them: parity exceptions."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One event as integers, and the state calls that it needs."""
+
+    values: list[int]
+    entities: tuple[str, ...]
+    commands: tuple[Command, ...]
+
+
+def entity_key(namespace: str, epoch: int, entity: str, id: str) -> str:
+    """Key of one entity's state; a very long id is replaced by its hash."""
+    if len(id) > _LONGEST_ID:
+        id = hashlib.blake2b(id.encode(), digest_size=20).hexdigest()
+    return f"{namespace}:{epoch}:{{{entity}:{id}}}"
+
+
+class _EntityCall:
+    """Packs the inputs of one entity's state function."""
+
+    def __init__(self, features: "FeatureSet", plan: EntityPlan) -> None:
+        places = {source: place for place, source in enumerate(features.program.inputs)}
+        self.name = plan.rule.name
+        self.field = plan.rule.field
+        self.function = function_name(features.state_hash, plan.rule.name).encode()
+        self.offset = features.program.offsets[plan.rule.name]
+        self.width = len(plan.slots)
+        self.filters = plan.filters
+        self.places = places
+        wanted = [0, *[places[source] for source in plan.arguments]]
+        pick: Callable[[list[int]], Any] = itemgetter(*wanted)
+        self.pick = pick if len(wanted) > 1 else lambda values: (pick(values),)
+        self.pack = struct.Struct(f"<{len(wanted) + 1}q").pack
+
+    def argument(self, values: list[int]) -> bytes:
+        bits = 0
+        if self.filters:
+            by_input = {source: values[place] for source, place in self.places.items()}
+            for place, where in enumerate(self.filters):
+                bits |= matches(where, by_input) << place
+        return self.pack(*self.pick(values), bits)
+
+
+class StateCalls:
+    """Commands and replies of one feature set in one namespace."""
+
+    def __init__(self, features: "FeatureSet", namespace: str) -> None:
+        self.features = features
+        self.namespace = namespace
+        self.epoch_key = f"{namespace}:epoch"
+        self.epochs_key = f"{namespace}:epochs"
+        self.library_name = library_name(features.state_hash)
+        self.library = library(features.plans.values(), features.state_hash, features.answer_ttl_s)
+        self._readers = [reader(source) for source in features.program.inputs]
+        self._calls = [_EntityCall(features, plan) for plan in features.plans.values()]
+        self._by_name = {call.name: call for call in self._calls}
+        self._labels_function = labels_function_name(features.state_hash).encode()
+        self.vectors(np.full((features.program.width, 1), NULL, np.int64))  # compiled before the first event
+
+    def prepare(self, epoch: int, event: Mapping[str, Any], event_id: str) -> Prepared:
+        """Turn one event (the contract's JSON types, already judged valid) into state calls."""
+        values = [read(event) for read in self._readers]
+        if values[0] == NULL:
+            raise StateError(
+                f"Expected an event with a time in {self.features.contract.event_time!r}, found none."
+            )
+        entities, commands = [], []
+        for call in self._calls:
+            id = event.get(call.field)
+            if id is None:
+                continue
+            key = entity_key(self.namespace, epoch, call.name, str(id))
+            entities.append(call.name)
+            commands.append(
+                ("FCALL", call.function, 3, key, f"{key}:a:{event_id}", f"{key}:l", call.argument(values))
+            )
+        return Prepared(values, tuple(entities), tuple(commands))
+
+    def decode(self, epoch: int, prepared: Sequence[Prepared], replies: Sequence[bytes]) -> list[Applied]:
+        """Make the answers of several events from their replies, in the order of their commands."""
+        columns = np.full((self.features.program.width, len(prepared)), NULL, np.int64)
+        seqs: list[dict[str, int]] = []
+        replied = iter(replies)
+        for i, event in enumerate(prepared):
+            columns[: len(event.values), i] = event.values
+            seqs.append({})
+            for entity in event.entities:
+                call = self._by_name[entity]
+                slots = np.frombuffer(next(replied), "<i8")
+                columns[call.offset : call.offset + call.width, i] = slots[1:]
+                seqs[i][entity] = int(slots[0])
+        vectors = self.vectors(columns)
+        return [Applied(epoch, seqs[i], vectors[i]) for i in range(len(prepared))]
+
+    def vectors(self, columns: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Run the kernel: int64[columns, events] → float32[events, features]."""
+        program = self.features.program
+        out = np.empty((columns.shape[1], len(program.features)), np.float32)
+        evaluate(columns, program.steps, program.constants, program.features, out)
+        return out
+
+    def label_commands(self, epoch: int, effects: pl.DataFrame) -> list[Command]:
+        """One call per entity that `effects` concern."""
+        commands: list[Command] = []
+        for (entity, id), part in effects.group_by(["entity", "entity_id"], maintain_order=True):
+            if entity not in self.features.plans:
+                continue
+            plan = self.features.plans[str(entity)]
+            key = entity_key(self.namespace, epoch, str(entity), str(id))
+            ttl_s = plan.rule.horizon_ms // 1000
+            records = pack_effects(part)
+            commands.append(("FCALL", self._labels_function, 2, key, f"{key}:l", records, ttl_s))
+        return commands
+
+    def adopt(self, epoch: int, registered: Mapping[str, Any] | None) -> int:
+        """Accept an epoch whose state means the same as this feature set. Raises StateError otherwise."""
+        found = (registered or {}).get("state_hash")
+        if found != self.features.state_hash:
+            raise StateError(
+                f"Expected online state {self.features.state_hash} in epoch {epoch} of {self.namespace!r}, found "
+                f"{found or 'none registered'}: the feature declaration changed. Run `spearhead state rebuild`."
+            )
+        return epoch
+
+
+def pack_effects(effects: pl.DataFrame) -> bytes:
+    """Label effects as the records of layout.py."""
+    pack = struct.Struct("<QQIB").pack
+    rows = effects.select("effect_ms", "event_ms", "event_hash", "rank").iter_rows()
+    packed = (pack(*row) for row in rows)
+    return b"".join(raw[:6] + raw[8:14] + raw[16:] for raw in packed)
+
+
+assert LABEL_FORMAT == "<I6I6I4B"

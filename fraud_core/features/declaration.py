@@ -1,0 +1,305 @@
+"""features.yaml, read and compiled: the one definition that both executions follow.
+
+A feature's hash covers everything its value depends on (operator version, kernel version, inputs, windows, caps,
+horizon), so that a model is served only by a state that means the same.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import timedelta
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fraud_core.errors import FeatureError
+from fraud_core.features.ask import Ask
+from fraud_core.features.kernel import KERNEL_VERSION
+from fraud_core.features.layout import HEADER_VERSION, state_bytes
+from fraud_core.features.operators import OPERATORS
+from fraud_core.features.plan import (
+    LABEL_CAP,
+    MAX_FILTERS,
+    EntityPlan,
+    EntityRule,
+    Held,
+    Input,
+    InputKind,
+    Node,
+    PlanBuilder,
+)
+from fraud_core.features.program import Program, build_program
+from fraud_core.features.source import Value, nearest, read_source, spell_duration
+
+if TYPE_CHECKING:
+    from fraud_core.contracts import Contract, Contracts
+
+_NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
+_DEFAULT_CAP = 512
+_LARGEST_CAP = 4096
+_DEFAULT_ANSWER_TTL_MS = 300_000
+_TOP = ("version", "answer_ttl", "entities", "filters", "features")
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One declared feature."""
+
+    name: str
+    operator: str
+    node: Node
+    meaning: str
+    reason: str
+    line: int
+    fields: tuple[str, ...]
+    entities: tuple[str, ...]
+    hash: str
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureSet:
+    """All features of one declaration, in the order of the vector."""
+
+    features: tuple[Feature, ...]
+    contract: "Contract"
+    plans: Mapping[str, EntityPlan]
+    program: Program
+    hash: str
+    state_hash: str
+    """Of the online state's layout and meaning: states of another hash are never mixed with this one."""
+    answer_ttl_s: int
+    path: Path
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(feature.name for feature in self.features)
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        return {feature.name: feature.hash for feature in self.features}
+
+    @property
+    def entities(self) -> tuple[str, ...]:
+        """Entities whose state the features read."""
+        return tuple(self.plans)
+
+    @property
+    def horizon(self) -> timedelta:
+        """How far back a fold must reach."""
+        return timedelta(milliseconds=max((plan.rule.horizon_ms for plan in self.plans.values()), default=0))
+
+    def feature(self, name: str) -> Feature:
+        """The feature of that name. Raises FeatureError with the nearest one."""
+        for feature in self.features:
+            if feature.name == name:
+                return feature
+        raise FeatureError(f"{self.path} declares no feature {name!r}: {nearest(name, self.names)}")
+
+    def reason(self, name: str) -> str:
+        """The sentence that tells a person why this feature spoke against a payment."""
+        return self.feature(name).reason
+
+    def explain(self, name: str) -> str:
+        """What a feature means, needs and costs, in words."""
+        feature = self.feature(name)
+        lines = [
+            f"{feature.name}: {feature.meaning}.",
+            f"reason     {feature.reason}",
+            f"operator   {feature.operator} (version {OPERATORS[feature.operator].version})",
+            f"fields     {', '.join(feature.fields) or 'none'}",
+        ]
+        if not feature.entities:
+            lines.append("state      none: computed from the event alone")
+        for entity in feature.entities:
+            plan = self.plans[entity]
+            lines.append(
+                f"state      {entity}: its last {plan.rule.cap} events of {spell_duration(plan.rule.horizon_ms)}, "
+                f"at most {state_bytes(plan):,} bytes, shared by all its features"
+            )
+        lines += [f"hash       {feature.hash}", f"declared   {self.path}:{feature.line}"]
+        return "\n".join(lines)
+
+
+def load_features(path: Path, contracts: "Contracts") -> FeatureSet:
+    """Read a declaration against its contracts. Raises FeatureError naming file, line and the nearest name."""
+    source = read_source(path)
+    top = source.mapping("features.yaml")
+    for name, value in top.items():
+        if name not in _TOP:
+            value.fail(f"unknown key {name!r}: {nearest(name, _TOP)}")
+    for name in ("version", "features"):
+        if name not in top:
+            source.fail(f"expected the key {name!r}; add it.")
+    top["version"].integer("version (of this file's form)", 1, 1)
+    contract = contracts.transactions
+    rules = _rules(top.get("entities"), contract)
+    filters = top["filters"].mapping("filters") if "filters" in top else {}
+    answer_ttl_ms = (
+        top["answer_ttl"].duration_ms("answer_ttl") if "answer_ttl" in top else _DEFAULT_ANSWER_TTL_MS
+    )
+
+    features: list[Feature] = []
+    nodes: dict[str, Node] = {}
+    for written, value in top["features"].mapping("features").items():
+        for name, declared in _spread(written, value):
+            if not _NAME.match(name):
+                value.fail(f"a feature is named in lower case with underscores, found {name!r}.")
+            if name in nodes:
+                value.fail(f"the feature {name!r} is declared twice; rename one.")
+            feature = _compile(name, declared, contract, rules, filters, nodes, features)
+            nodes[name] = feature.node
+            features.append(feature)
+    if not features:
+        top["features"].fail("expected at least one feature.")
+
+    builder = PlanBuilder(Input(InputKind.TIME, contract.event_time))
+    builder.inputs.setdefault(builder.event_time)
+    for node in nodes.values():
+        builder.take(node)
+    plans = {name: builder.layout(rule) for name, rule in rules.items() if name in builder.held}
+    for plan in plans.values():
+        if len(plan.filters) > MAX_FILTERS:
+            raise FeatureError(
+                f"{path}:{plan.rule.line}: {plan.rule.name!r} has windows with {len(plan.filters)} filters, "
+                f"at most {MAX_FILTERS} fit; drop some."
+            )
+    state = [_plan_identity(plan) for plan in plans.values()]
+    return FeatureSet(
+        features=tuple(features),
+        contract=contract,
+        plans=plans,
+        program=build_program(list(nodes.values()), list(builder.inputs), plans),
+        hash=_digest([[feature.name, feature.hash] for feature in features]),
+        state_hash=_digest([state, HEADER_VERSION, LABEL_CAP, answer_ttl_ms])[:12],
+        answer_ttl_s=answer_ttl_ms // 1000,
+        path=path,
+    )
+
+
+def _rules(declared: Value | None, contract: "Contract") -> dict[str, EntityRule]:
+    rules = {}
+    for name, value in (declared.mapping("entities") if declared else {}).items():
+        if name not in contract.entities:
+            value.fail(f"the contract has no entity {name!r}: {nearest(name, contract.entities)}")
+        settings = value.mapping(f"entity {name!r}")
+        for key, item in settings.items():
+            if key not in ("history", "remember"):
+                item.fail(f"unknown key {key!r}: {nearest(key, ('history', 'remember'))}")
+        if "history" not in settings:
+            value.fail(f"expected `history`: how long the events of {name!r} are remembered, such as 30d.")
+        cap = (
+            settings["remember"].integer("remember", 1, _LARGEST_CAP)
+            if "remember" in settings
+            else _DEFAULT_CAP
+        )
+        horizon_ms = settings["history"].duration_ms("history")
+        rules[name] = EntityRule(name, contract.entities[name], horizon_ms, cap, value.line)
+    return rules
+
+
+def _spread(name: str, value: Value) -> list[tuple[str, Value]]:
+    """One declaration per window where `{window}` stands in the name."""
+    if "{window}" not in name:
+        return [(name, value)]
+    settings = dict(value.mapping(f"feature {name!r}"))
+    if "windows" not in settings:
+        value.fail(f"{name!r} has a place for a window; list them: `windows: [1h, 1d]`.")
+    windows = settings.pop("windows").sequence("windows")
+    spread = []
+    for window in windows:
+        words = spell_duration(window.duration_ms("a window"))
+        filled = {}
+        for key, item in settings.items():
+            if isinstance(item.value, dict):
+                item = Value(item.path, item.line, {**item.value, "window": window})
+            elif isinstance(item.value, str):
+                item = Value(item.path, item.line, item.value.replace("{window}", words))
+            filled[key] = item
+        spread.append(
+            (name.replace("{window}", window.text("a window")), Value(value.path, value.line, filled))
+        )
+    return spread
+
+
+def _compile(
+    name: str,
+    value: Value,
+    contract: "Contract",
+    rules: Mapping[str, EntityRule],
+    filters: Mapping[str, Value],
+    nodes: Mapping[str, Node],
+    earlier: list[Feature],
+) -> Feature:
+    settings = value.mapping(f"feature {name!r}")
+    words = [key for key in settings if key != "reason"]
+    if len(words) != 1:
+        value.fail(f"feature {name!r}: expected one operator and a reason, found {words or 'no operator'}.")
+    word = words[0]
+    if word not in OPERATORS:
+        settings[word].fail(f"unknown operator {word!r}: {nearest(word, OPERATORS)}")
+    if "reason" not in settings:
+        value.fail(f"feature {name!r}: expected `reason`, a sentence that tells a person what it says.")
+    operator = OPERATORS[word]
+    arguments = settings[word]
+    if arguments.value is None:
+        arguments = Value(arguments.path, arguments.line, {})
+    ask = Ask(arguments, contract, rules, nodes, filters)
+    ask.check_known(operator.arguments)
+    compiled = operator.compile(ask)
+    entities = _entities(compiled.node)
+    for other in earlier:
+        if other.name in ask.needed_features:
+            ask.needed_fields.update(dict.fromkeys(other.fields))
+    identity = [
+        operator.name,
+        operator.version,
+        KERNEL_VERSION,
+        compiled.node,
+        [
+            [rules[entity].name, rules[entity].field, rules[entity].horizon_ms, rules[entity].cap]
+            for entity in entities
+        ],
+        LABEL_CAP,
+    ]
+    return Feature(
+        name=name,
+        operator=word,
+        node=compiled.node,
+        meaning=compiled.meaning,
+        reason=settings["reason"].text("reason"),
+        line=value.line,
+        fields=tuple(ask.needed_fields),
+        entities=entities,
+        hash=_digest(identity),
+    )
+
+
+def _entities(node: Node) -> tuple[str, ...]:
+    found = dict.fromkeys(
+        column.entity for column in (*node.columns, *node.guards) if isinstance(column, Held)
+    )
+    for inner in node.nodes:
+        found.update(dict.fromkeys(_entities(inner)))
+    return tuple(found)
+
+
+def _plan_identity(plan: EntityPlan) -> list[Any]:
+    rule = plan.rule
+    return [rule.name, rule.field, rule.horizon_ms, rule.cap, plan.slots, plan.filters]
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(_canonical(value), separators=(",", ":")).encode()).hexdigest()
+
+
+def _canonical(value: Any) -> Any:
+    """Dataclasses and enums as plain lists and numbers, so that a hash depends on meaning alone."""
+    if isinstance(value, IntEnum):
+        return [type(value).__name__, int(value)]
+    if is_dataclass(value) and not isinstance(value, type):
+        return [type(value).__name__, *[_canonical(getattr(value, item.name)) for item in fields(value)]]
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    return value

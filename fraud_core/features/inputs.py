@@ -1,0 +1,168 @@
+"""From an event to integers, in two faces: a whole frame, or one JSON event. They must agree to the last unit.
+
+Each `InputKind` has one function per face; a property test feeds both the same values. A value that is missing,
+null or not finite is NULL in both.
+"""
+
+import math
+import zlib
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from fraud_core.features.plan import NULL, VALUE_LIMIT, Filter, Input, InputKind
+
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+Reader = Callable[[Mapping[str, Any]], int]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+_MS = timedelta(milliseconds=1)
+_TIME_LIMIT = 2**47 - 1
+
+
+def hash_text(text: str) -> int:
+    """Stable 32-bit hash of a value, never 0 (0 stands for "none" in stored records)."""
+    return zlib.crc32(text.encode()) or 1
+
+
+def time_ms(value: str | datetime) -> int:
+    """Milliseconds since 1970, rounded down, never negative; a time without a zone is UTC."""
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return min(max((moment - _EPOCH) // _MS, 0), _TIME_LIMIT)
+
+
+# --- one JSON event -------------------------------------------------------------------------------------------
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _number_reader(scale: float) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        if scale == 1.0 and isinstance(value, int):
+            return min(max(int(value), -VALUE_LIMIT), VALUE_LIMIT)
+        scaled = float(value) * scale
+        if not math.isfinite(scaled):
+            return NULL
+        return round(min(max(scaled, -VALUE_LIMIT), VALUE_LIMIT))
+
+    return read
+
+
+def _digits(value: Any) -> int:
+    text = _as_text(value)
+    return int(text) if len(text) <= 12 and text.isascii() and text.isdigit() else NULL
+
+
+def _days(value: Any) -> int:
+    day = date.fromisoformat(value[:10]) if isinstance(value, str) else value
+    return int(day.toordinal()) - _EPOCH_DAY
+
+
+def reader(source: Input) -> Reader:
+    """A function that takes `source` from a JSON event."""
+    convert: Callable[[Any], int]
+    match source.kind:
+        case InputKind.TIME:
+            convert = time_ms
+        case InputKind.DATE:
+            convert = _days
+        case InputKind.NUMBER:
+            convert = _number_reader(source.scale)
+        case InputKind.FLAG:
+            convert = int
+        case InputKind.HASH:
+            convert = _hash_any
+        case InputKind.ENUM:
+            places = {name: place for place, name in enumerate(source.categories)}
+            convert = lambda value: places.get(value, NULL)  # noqa: E731
+        case InputKind.DIGITS:
+            convert = _digits
+        case InputKind.BUCKET:
+            buckets = int(source.scale)
+            convert = lambda value: _hash_any(value) % buckets  # noqa: E731
+    name = source.field
+
+    def read(event: Mapping[str, Any]) -> int:
+        value = event.get(name)
+        return NULL if value is None else convert(value)
+
+    return read
+
+
+def _hash_any(value: Any) -> int:
+    return hash_text(_as_text(value))
+
+
+def matches(where: Filter, values: Mapping[Input, int]) -> bool:
+    """Whether an event passes a filter, given its inputs."""
+    return all(values[source] in accepted for source, accepted in where.clauses)
+
+
+# --- a whole frame --------------------------------------------------------------------------------------------
+
+
+def column(source: Input, events: pl.DataFrame) -> Ints:
+    """Take `source` from every row of a frame in the contract's types; a missing column is all NULL."""
+    if source.field not in events.columns:
+        return np.full(events.height, NULL, np.int64)
+    series = events[source.field]
+    match source.kind:
+        case InputKind.TIME:
+            whole = series.dt.epoch("us").to_frame("t").select(pl.col("t").floordiv(1000)).to_series()
+            return _ints(whole.clip(0, _TIME_LIMIT))
+        case InputKind.DATE:
+            return _ints(series.cast(pl.Int32))
+        case InputKind.NUMBER:
+            return _numbers(series, source.scale)
+        case InputKind.FLAG:
+            return _ints(series)
+        case InputKind.HASH:
+            return _by_value(series, hash_text)
+        case InputKind.ENUM:
+            places = {name: place for place, name in enumerate(source.categories)}
+            return _by_value(series, lambda text: places.get(text, NULL))
+        case InputKind.DIGITS:
+            return _by_value(series, _digits)
+        case InputKind.BUCKET:
+            buckets = int(source.scale)
+            return _by_value(series, lambda text: hash_text(text) % buckets)
+
+
+def _ints(series: pl.Series) -> Ints:
+    return series.cast(pl.Int64).fill_null(NULL).to_numpy()
+
+
+def _numbers(series: pl.Series, scale: float) -> Ints:
+    if scale == 1.0 and series.dtype.is_integer():
+        return _ints(series.clip(-VALUE_LIMIT, VALUE_LIMIT))
+    scaled = series.cast(pl.Float64).fill_null(np.nan).to_numpy() * scale
+    finite = np.isfinite(scaled)
+    rounded = np.rint(np.clip(np.where(finite, scaled, 0.0), -VALUE_LIMIT, VALUE_LIMIT)).astype(np.int64)
+    return np.where(finite, rounded, NULL)
+
+
+def _by_value(series: pl.Series, convert: Callable[[str], int]) -> Ints:
+    """Convert each different value once."""
+    text = series.cast(pl.String).rename("value")
+    different = text.unique().drop_nulls()
+    codes = pl.DataFrame(
+        {"value": different, "code": pl.Series([convert(value) for value in different], dtype=pl.Int64)}
+    )
+    joined = text.to_frame().join(codes, on="value", how="left", maintain_order="left")
+    return _ints(joined["code"])
+
+
+def matching(where: Filter, columns: Mapping[Input, Ints]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which rows pass a filter, given their inputs."""
+    passed = np.ones(len(next(iter(columns.values()))), np.bool_)
+    for source, accepted in where.clauses:
+        passed &= np.isin(columns[source], np.array(accepted, np.int64))
+    return passed

@@ -1,0 +1,171 @@
+"""Everything fractional, once: the arithmetic that turns integers from event and state into float32 features.
+
+One compiled function serves both executions, so parity needs only equal integers. Its formulas use + − × ÷ and
+square root, which IEEE 754 fixes to the last bit; distances go through sin, cos and asin, and are rounded to whole
+metres before anything follows from them. All formulas stay in this file: numba's cache watches no other.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from fraud_core.features.plan import MAX_COLUMNS, MAX_CONSTANTS, MAX_NODES, NULL, Op
+
+KERNEL_VERSION = 1
+"""Part of every feature's hash: raise it when a formula here changes."""
+
+NONE = -1
+_HEAD = 1 + MAX_COLUMNS + MAX_NODES
+STEP_WIDTH = _HEAD + 3
+"""A step: op, columns, nodes, then the number of guards and up to two of them."""
+MAX_GUARDS = 2
+
+_HOUR_MS = 3_600_000
+_DAY_MS = 86_400_000
+_EARTH_RADIUS_M = 6_371_008.8
+_MICRO_RADIANS = math.pi / 180e6
+
+_VALUE, _HOUR, _WEEKDAY, _NIGHT, _DIFFERENCE = (
+    int(op) for op in (Op.VALUE, Op.HOUR, Op.WEEKDAY, Op.NIGHT, Op.DIFFERENCE)
+)
+_MEAN, _STD, _ZSCORE, _RATIO, _ELAPSED = (
+    int(op) for op in (Op.MEAN, Op.STD, Op.ZSCORE, Op.RATIO, Op.ELAPSED)
+)
+_DISTANCE, _SPEED, _DIFFERS, _PRESENT, _FIRST = (
+    int(op) for op in (Op.DISTANCE, Op.SPEED, Op.DIFFERS, Op.PRESENT, Op.FIRST)
+)
+_DAYS, _SHARE = int(Op.DAYS), int(Op.SHARE)
+
+
+@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
+def _metres(lat_a: int, lon_a: int, lat_b: int, lon_b: int) -> float:
+    """Great-circle distance (haversine) of two places in micro-degrees, in whole metres."""
+    phi_a = lat_a * _MICRO_RADIANS
+    phi_b = lat_b * _MICRO_RADIANS
+    sin_lat = math.sin((phi_b - phi_a) / 2.0)
+    sin_lon = math.sin((lon_b - lon_a) * _MICRO_RADIANS / 2.0)
+    h = sin_lat * sin_lat + math.cos(phi_a) * math.cos(phi_b) * sin_lon * sin_lon
+    return math.floor(2.0 * _EARTH_RADIUS_M * math.asin(math.sqrt(min(1.0, h))) + 0.5)
+
+
+@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
+def _spread(count: int, total: int, high: int, low: int) -> float:
+    """count · Σx² − (Σx)², the cancellation done in integers: 2^40-limbs of both, subtracted before any rounding."""
+    p = total >> 20
+    q = total & 0xFFFFF
+    cross = 2 * p * q
+    square_high = p * p + (cross >> 20)
+    square_low = ((cross & 0xFFFFF) << 20) + q * q
+    spread = float(count * high - square_high) * 1099511627776.0 + float(count * low - square_low)
+    return max(spread, 0.0)
+
+
+@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
+def evaluate(columns: Any, steps: Any, constants: Any, features: Any, out: Any) -> None:  # noqa: C901
+    """Run the program over all rows.
+
+    columns: int64[m, n], one row per input or slot; steps: int64[k, STEP_WIDTH]; constants: float64[k, 2];
+    features: int64[f], the step whose value is each feature; out: float32[n, f].
+    """
+    value = np.empty(steps.shape[0], np.float64)
+    for i in range(columns.shape[1]):
+        for k in range(steps.shape[0]):
+            value[k] = np.nan
+            absent = False
+            for g in range(steps[k, _HEAD]):
+                if columns[steps[k, _HEAD + 1 + g], i] == NULL:
+                    absent = True
+            if absent:
+                continue
+            op = steps[k, 0]
+            a = columns[steps[k, 1], i] if steps[k, 1] >= 0 else NULL
+            b = columns[steps[k, 2], i] if steps[k, 2] >= 0 else NULL
+            if op == _VALUE:
+                if a != NULL:
+                    value[k] = a * constants[k, 0]
+            elif op == _HOUR:
+                value[k] = (a // _HOUR_MS) % 24
+            elif op == _WEEKDAY:  # Monday is 0; 1970-01-01 was a Thursday
+                value[k] = (a // _DAY_MS + 3) % 7
+            elif op == _NIGHT:
+                hour = (a // _HOUR_MS) % 24
+                start, end = constants[k, 0], constants[k, 1]
+                inside = start <= hour < end if start <= end else hour >= start or hour < end
+                value[k] = 1.0 if inside else 0.0
+            elif (
+                op == _DIFFERENCE
+            ):  # what lies in a longer window and not in a shorter one; a constant 1: at least 0
+                if a != NULL:
+                    rest = a - b if b != NULL else a
+                    if constants[k, 1] == 1.0:
+                        rest = max(rest, 0)
+                    value[k] = rest * constants[k, 0]
+            elif (
+                op == _MEAN
+            ):  # sum, filled [, lagged sum, lagged filled]; a constant 1 leaves the event itself out
+                count, total = b, a
+                if steps[k, 3] >= 0:
+                    total -= columns[steps[k, 3], i]
+                    count -= columns[steps[k, 4], i]
+                if steps[k, 5] >= 0:
+                    total -= columns[steps[k, 5], i]
+                    count -= 1
+                if count > 0:
+                    value[k] = total / count * constants[k, 0]
+            elif op in (_STD, _ZSCORE):  # sum, filled, squares high, squares low, the event's own value
+                high, low = columns[steps[k, 3], i], columns[steps[k, 4], i]
+                count, total = b, a
+                x = columns[steps[k, 5], i] if steps[k, 5] >= 0 else 0
+                if steps[k, 5] >= 0:
+                    size = abs(x)
+                    p = size >> 20
+                    q = size & 0xFFFFF
+                    cross = 2 * p * q
+                    high -= p * p + (cross >> 20)
+                    low -= ((cross & 0xFFFFF) << 20) + q * q
+                    total -= x
+                    count -= 1
+                if count >= 2:
+                    deviation = math.sqrt(
+                        _spread(count, total, high, low) / (float(count) * float(count - 1))
+                    )
+                    if op == _STD:
+                        value[k] = deviation * constants[k, 0]
+                    else:  # at least one unit: equal amounts in the past must not make every other one infinite
+                        value[k] = (x - total / count) / max(deviation, 1.0)
+            elif op == _RATIO:
+                top, bottom = value[steps[k, 1 + MAX_COLUMNS]], value[steps[k, 2 + MAX_COLUMNS]]
+                if math.isnan(bottom) or bottom == 0.0:
+                    value[k] = np.nan if math.isnan(top) else constants[k, 0]
+                else:
+                    value[k] = top / bottom
+            elif op == _ELAPSED:  # seconds
+                if a != NULL and b != NULL:
+                    value[k] = (a - b) / 1000.0
+            elif op in (_DISTANCE, _SPEED):
+                c, d = columns[steps[k, 3], i], columns[steps[k, 4], i]
+                if a != NULL and b != NULL and c != NULL and d != NULL:
+                    metres = _metres(a, b, c, d)
+                    if op == _DISTANCE:
+                        value[k] = metres
+                    else:  # km/h; two events within a second count as one second apart
+                        lapse = columns[steps[k, 5], i] - columns[steps[k, 6], i]
+                        value[k] = metres * 3600.0 / max(lapse, 1000)
+            elif op == _DIFFERS:
+                if a != NULL and b != NULL:
+                    value[k] = 1.0 if a != b else 0.0
+            elif op == _PRESENT:
+                value[k] = 0.0 if a == NULL else 1.0
+            elif op == _FIRST:
+                value[k] = 1.0 if a == NULL else 0.0
+            elif op == _DAYS:
+                if a != NULL and b != NULL:
+                    value[k] = a // _DAY_MS - b
+            elif op == _SHARE:  # frauds [− lagged frauds] over events [− lagged events], at most 1
+                bottom_count = b - (columns[steps[k, 4], i] if steps[k, 4] >= 0 else 0)
+                top_count = a - (columns[steps[k, 3], i] if steps[k, 3] >= 0 else 0)
+                value[k] = min(max(top_count, 0) / bottom_count, 1.0) if bottom_count > 0 else constants[k, 0]
+        for f in range(features.shape[0]):
+            out[i, f] = np.float32(value[features[f]])

@@ -1,0 +1,210 @@
+"""Features of many events at once, exactly as the online state would have given them, event by event."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from fraud_core.features import inputs as event_inputs
+from fraud_core.features.fold import clocks, fold, local_codes
+from fraud_core.features.inputs import Ints
+from fraud_core.features.kernel import evaluate
+from fraud_core.features.labels import EFFECTS_SCHEMA, label_effects
+from fraud_core.features.layout import reach_ms
+from fraud_core.features.order import column_or, fold_order, known_order
+from fraud_core.features.plan import HASH_KINDS, LABEL_CAP, NULL, EntityPlan, Input, SlotKind
+
+if TYPE_CHECKING:
+    from fraud_core.features.declaration import FeatureSet
+
+ROWS_PER_PASS = 65_536
+"""Rows that the kernel turns into features at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sorted:
+    """The rows of one entity kind in the order of their folds."""
+
+    rows: Ints
+    """Place of each sorted row in the frame."""
+    starts: Ints
+    """Bounds of each entity among the sorted rows; one more than there are entities."""
+    ids: list[str]
+    clock: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """Events as integers, with what orders them."""
+
+    features: "FeatureSet"
+    events: pl.DataFrame
+    columns: dict[Input, Ints]
+    effects: pl.DataFrame
+    known_rank: Ints
+    known_ms: Ints
+    epochs: Mapping[int, int] | None
+
+    def sort(self, plan: EntityPlan) -> Sorted:
+        """Sort the rows for one entity kind."""
+        ids = self.events[plan.rule.field].cast(pl.String)
+        different = ids.drop_nulls().unique().sort()
+        places = pl.DataFrame({"id": different, "code": np.arange(len(different), dtype=np.int64)})
+        codes = (
+            ids.rename("id")
+            .to_frame()
+            .join(places, on="id", how="left", maintain_order="left")["code"]
+            .fill_null(-1)
+            .to_numpy()
+        )
+        rows = fold_order(
+            codes,
+            self.known_rank,
+            self.known_ms,
+            column_or(self.events, "_epoch", 0),
+            column_or(self.events, f"_seq_{plan.rule.name}", -1),
+            plan.rule.horizon_ms,
+            self.epochs,
+        )
+        starts = np.searchsorted(codes[rows], np.arange(len(different) + 1))
+        times = self.columns[event_time(self.features)][rows]
+        return Sorted(rows, starts, different.to_list(), clocks(starts, times))
+
+
+def event_time(features: "FeatureSet") -> Input:
+    """The input that holds the event time: always the first."""
+    return features.program.inputs[0]
+
+
+def read_history(
+    features: "FeatureSet",
+    events: pl.DataFrame,
+    labels: pl.DataFrame | None,
+    epochs: Mapping[int, int] | None = None,
+) -> History:
+    """Turn a frame of transactions, and the labels of some of them, into integers."""
+    columns = {source: event_inputs.column(source, events) for source in features.program.inputs}
+    effects = (
+        pl.DataFrame(schema=EFFECTS_SCHEMA) if labels is None else label_effects(features, events, labels)
+    )
+    known_ms = np.zeros(events.height, np.int64)
+    if "known_at" in events.columns:
+        known_ms = events["known_at"].dt.epoch("us").fill_null(0).to_numpy() // 1000
+    return History(features, events, columns, effects, known_order(events), known_ms, epochs)
+
+
+def compute_offline(
+    features: "FeatureSet",
+    events: pl.DataFrame,
+    labels: pl.DataFrame | None,
+    epochs: Mapping[int, int] | None = None,
+) -> pl.DataFrame:
+    """Features of `events`, row by row: the event id and one Float32 column per feature (null is NaN).
+
+    events: transactions rows with the contract's columns and, where known, the lake's (`known_at`, `_shard`, `_offset`,
+    `_index`, `_epoch`, `_seq_<entity>`), in any order, each event id once. labels: event id, is_fraud, known_at.
+    epochs: see `order.fold_order`.
+    """
+    history = read_history(features, events, labels, epochs)
+    program = features.program
+    columns = np.full((program.width, events.height), NULL, np.int64)
+    for place, source in enumerate(program.inputs):
+        columns[place] = history.columns[source]
+    for name, plan in features.plans.items():
+        first = program.offsets[name]
+        _fold_entity(history, plan, columns[first : first + len(plan.slots)])
+    out = np.empty((events.height, len(features.names)), np.float32)
+    for start in range(0, events.height, ROWS_PER_PASS):
+        part = np.ascontiguousarray(columns[:, start : start + ROWS_PER_PASS])
+        evaluate(part, program.steps, program.constants, program.features, out[start : start + ROWS_PER_PASS])
+    values = {name: out[:, place] for place, name in enumerate(features.names)}
+    return pl.DataFrame({features.contract.event_id: events[features.contract.event_id], **values})
+
+
+def filter_bits(history: History, plan: EntityPlan) -> Ints:
+    """Bit f of a row is set when the row passes the plan's filter f."""
+    bits = np.zeros(history.events.height, np.int64)
+    for place, where in enumerate(plan.filters):
+        bits |= event_inputs.matching(where, history.columns).astype(np.int64) << place
+    return bits
+
+
+def _fold_entity(history: History, plan: EntityPlan, out: Ints) -> None:
+    ordered = history.sort(plan)
+    rows = ordered.rows
+    if not len(rows):
+        return
+    size = len(rows)
+    numbers = _stack([history.columns[source][rows] for source in plan.numbers], size, np.int64)
+    carried = _stack([history.columns[source][rows] for source in plan.carried], size, np.int64)
+    values = _stack(
+        [_local(ordered.starts, history.columns[source][rows]) for source in plan.hashes], size, np.int32
+    )
+    bits = filter_bits(history, plan)[rows]
+    windows = np.array(plan.windows, np.int64)
+    label_starts, effect, happened, sign, following = _entity_effects(history.effects, plan, ordered.ids)
+    fold(
+        ordered.starts, ordered.clock, numbers, values, carried, bits, rows,
+        windows, slot_table(plan), plan.rule.cap, plan.rule.horizon_ms,
+        label_starts, effect, happened, sign, following, LABEL_CAP, out,
+    )  # fmt: skip
+
+
+def slot_table(plan: EntityPlan) -> Ints:
+    """The plan's slots as the fold reads them."""
+    table = np.full((len(plan.slots), 5), -1, np.int64)
+    for place, slot in enumerate(plan.slots):
+        table[place, 0] = slot.kind
+        table[place, 4] = slot.window_ms
+        if slot.kind != SlotKind.CLEAN and slot.window_ms and reach_ms(slot, plan):
+            table[place, 1] = plan.windows.index(slot.window_ms)
+        if slot.input:
+            table[place, 2] = _remembered(slot.kind, plan).index(slot.input)
+        if slot.where:
+            table[place, 3] = plan.filters.index(slot.where)
+    return table
+
+
+def _remembered(kind: SlotKind, plan: EntityPlan) -> tuple[Input, ...]:
+    if kind == SlotKind.CARRIED:
+        return plan.carried
+    return plan.hashes if kind in HASH_KINDS else plan.numbers
+
+
+def _stack(parts: list[Ints], size: int, dtype: type) -> Ints:
+    return np.stack(parts) if parts else np.zeros((0, size), dtype)
+
+
+def _local(starts: Ints, hashes: Ints) -> Ints:
+    _, codes = np.unique(hashes, return_inverse=True)
+    local: Ints = local_codes(starts, np.where(hashes == NULL, -1, codes))
+    return local
+
+
+def _entity_effects(effects: pl.DataFrame, plan: EntityPlan, ids: list[str]) -> tuple[Ints, ...]:
+    """The effects of one entity kind, aligned with its sorted ids; `following` = next effect of the same event."""
+    codes = pl.DataFrame({"entity_id": ids, "code": np.arange(len(ids), dtype=np.int64)})
+    mine = (
+        effects.filter(pl.col("entity") == plan.rule.name)
+        .join(codes, on="entity_id", how="inner")
+        .sort("code", "effect_ms", "event_ms", "event_hash", "rank")
+        .with_row_index("place")
+        .with_columns(
+            pl.col("place")
+            .cast(pl.Int64)
+            .shift(-1)
+            .over("code", "event_hash")
+            .fill_null(-1)
+            .alias("following")
+        )
+    )
+    starts = np.searchsorted(mine["code"].to_numpy(), np.arange(len(ids) + 1))
+    return (
+        starts,
+        mine["effect_ms"].to_numpy(),
+        mine["event_ms"].to_numpy(),
+        mine["sign"].cast(pl.Int64).to_numpy(),
+        mine["following"].to_numpy(),
+    )

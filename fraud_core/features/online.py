@@ -1,0 +1,246 @@
+"""The online state: apply an event to all its entities in one round trip, and get its features.
+
+Applying is idempotent by event id for the declaration's `answer_ttl`. The epoch is read in the same round trip; when
+a rebuild has flipped it meanwhile, the event is applied again to the new epoch and the old answer forgotten.
+"""
+
+import json
+import time
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import polars as pl
+from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
+from redis.exceptions import RedisError, ResponseError
+
+from fraud_core.errors import StateError
+from fraud_core.features.calls import Applied, Command, LabelsApplied, StateCalls
+
+if TYPE_CHECKING:
+    from fraud_core.features.declaration import FeatureSet
+
+_FLIPS = 5
+"""Rebuilds that may overtake one apply before something must be wrong."""
+
+
+def epoch_record(features: "FeatureSet", known_ms: int, events: int) -> str:
+    """What the registry of epochs says about one: whose state it is and how far its rebuild had read."""
+    return json.dumps(
+        {
+            "state_hash": features.state_hash,
+            "feature_set_hash": features.hash,
+            "known_ms": known_ms,
+            "events": events,
+            "created_ms": time.time_ns() // 1_000_000,
+        }
+    )
+
+
+def _check_client(client: Any) -> None:
+    if client.connection_pool.connection_kwargs.get("decode_responses"):
+        raise StateError(
+            "The online state needs a client that returns bytes; create it without decode_responses."
+        )
+
+
+def _unreachable(error: RedisError) -> StateError:
+    return StateError(f"The online state cannot be used: {error}. Check Redis at SPEARHEAD_REDIS_URL.")
+
+
+def _missing_function(replies: Sequence[Any]) -> bool:
+    return any(isinstance(reply, ResponseError) and "unction not found" in str(reply) for reply in replies)
+
+
+def _sum_labels(replies: Sequence[Any]) -> LabelsApplied:
+    return LabelsApplied(sum(reply[0] for reply in replies), sum(reply[1] for reply in replies))
+
+
+def _raise_first(replies: Sequence[Any]) -> None:
+    for reply in replies:
+        if isinstance(reply, RedisError):
+            raise _unreachable(reply) from reply
+
+
+class _State:
+    """What both faces share."""
+
+    def __init__(self, features: "FeatureSet", namespace: str) -> None:
+        self.features = features
+        self.namespace = namespace
+        self.calls = StateCalls(features, namespace)
+        self._epoch = 0
+
+    def _batch(self, events: Sequence[tuple[Mapping[str, Any], str]]) -> tuple[list[Any], list[Command]]:
+        prepared = [self.calls.prepare(self._epoch, event, event_id) for event, event_id in events]
+        commands: list[Command] = [("GET", self.calls.epoch_key)]
+        for event in prepared:
+            commands += event.commands
+        return prepared, commands
+
+    def _is_current(self, reply: Any) -> bool:
+        return reply is not None and int(reply) == self._epoch
+
+    def _adopt(self, epoch: Any, registered: Any) -> None:
+        number = int(epoch)
+        self._epoch = self.calls.adopt(number, json.loads(registered) if registered else None)
+
+    def _gave_up(self) -> StateError:
+        return StateError(
+            f"The epoch of {self.namespace!r} changed {_FLIPS} times during one call; try again later."
+        )
+
+
+class OnlineState(_State):
+    """The online state over a blocking client."""
+
+    def __init__(self, client: "Redis", features: "FeatureSet", namespace: str) -> None:
+        _check_client(client)
+        super().__init__(features, namespace)
+        self.client = client
+
+    def load(self) -> None:
+        """Load the state functions and take up the current epoch (1 where there is none yet).
+
+        Raises StateError when the state in Redis belongs to another declaration, or Redis cannot be reached.
+        """
+        try:
+            self._load_functions()
+            if self.client.get(self.calls.epoch_key) is None:
+                self.client.hsetnx(self.calls.epochs_key, "1", epoch_record(self.features, 0, 0))
+                self.client.set(self.calls.epoch_key, 1, nx=True)
+            self._refresh()
+        except RedisError as error:
+            raise _unreachable(error) from error
+
+    def _load_functions(self) -> None:
+        self.client.function_load(self.calls.library, replace=True)
+
+    def _refresh(self) -> None:
+        epoch = cast(bytes | None, self.client.get(self.calls.epoch_key))
+        if epoch is None:
+            raise StateError(
+                f"{self.namespace!r} has no online state any more. Run `spearhead state rebuild`."
+            )
+        self._adopt(epoch, self.client.hget(self.calls.epochs_key, str(int(epoch))))
+
+    def epoch(self) -> int:
+        """The epoch that the last call used."""
+        return self._epoch
+
+    def apply(self, event: Mapping[str, Any], event_id: str) -> Applied:
+        """Apply one event; on repeat, the stored answer. One round trip."""
+        return self.apply_many([(event, event_id)])[0]
+
+    def apply_many(self, events: Sequence[tuple[Mapping[str, Any], str]]) -> list[Applied]:
+        """Apply several events, in order, in one round trip."""
+        for _ in range(_FLIPS):
+            prepared, commands = self._batch(events)
+            replies = self._send(commands)
+            if _missing_function(replies):
+                self.load()
+            elif self._is_current(replies[0]):
+                _raise_first(replies)
+                return self.calls.decode(self._epoch, prepared, replies[1:])
+            else:
+                self._refresh()
+        raise self._gave_up()
+
+    def apply_label_effects(self, effects: pl.DataFrame) -> LabelsApplied:
+        """Merge label effects (see labels.EFFECTS_SCHEMA) into their entities; applying them again changes nothing."""
+        for _ in range(_FLIPS):
+            commands = self.calls.label_commands(self._epoch, effects)
+            replies = self._send([("GET", self.calls.epoch_key), *commands])
+            if _missing_function(replies):
+                self.load()
+            elif self._is_current(replies[0]):
+                _raise_first(replies)
+                return _sum_labels(replies[1:])
+            else:
+                self._refresh()
+        raise self._gave_up()
+
+    def _send(self, commands: Sequence[Command]) -> list[Any]:
+        pipe = self.client.pipeline(transaction=False)
+        for command in commands:
+            pipe.execute_command(*command)
+        try:
+            return cast(list[Any], pipe.execute(raise_on_error=False))
+        except RedisError as error:
+            raise _unreachable(error) from error
+
+
+class AsyncOnlineState(_State):
+    """The online state over an asyncio client; the same calls, awaited."""
+
+    def __init__(self, client: "AsyncRedis", features: "FeatureSet", namespace: str) -> None:
+        _check_client(client)
+        super().__init__(features, namespace)
+        self.client = client
+
+    async def load(self) -> None:
+        """See OnlineState.load."""
+        try:
+            await cast(Awaitable[Any], self.client.function_load(self.calls.library, replace=True))
+            if await self.client.get(self.calls.epoch_key) is None:
+                record = epoch_record(self.features, 0, 0)
+                await cast(Awaitable[Any], self.client.hsetnx(self.calls.epochs_key, "1", record))
+                await self.client.set(self.calls.epoch_key, 1, nx=True)
+            await self._refresh()
+        except RedisError as error:
+            raise _unreachable(error) from error
+
+    async def _refresh(self) -> None:
+        epoch = await self.client.get(self.calls.epoch_key)
+        if epoch is None:
+            raise StateError(
+                f"{self.namespace!r} has no online state any more. Run `spearhead state rebuild`."
+            )
+        self._adopt(
+            epoch, await cast(Awaitable[Any], self.client.hget(self.calls.epochs_key, str(int(epoch))))
+        )
+
+    def epoch(self) -> int:
+        """The epoch that the last call used."""
+        return self._epoch
+
+    async def apply(self, event: Mapping[str, Any], event_id: str) -> Applied:
+        """See OnlineState.apply."""
+        return (await self.apply_many([(event, event_id)]))[0]
+
+    async def apply_many(self, events: Sequence[tuple[Mapping[str, Any], str]]) -> list[Applied]:
+        """See OnlineState.apply_many."""
+        for _ in range(_FLIPS):
+            prepared, commands = self._batch(events)
+            replies = await self._send(commands)
+            if _missing_function(replies):
+                await self.load()
+            elif self._is_current(replies[0]):
+                _raise_first(replies)
+                return self.calls.decode(self._epoch, prepared, replies[1:])
+            else:
+                await self._refresh()
+        raise self._gave_up()
+
+    async def apply_label_effects(self, effects: pl.DataFrame) -> LabelsApplied:
+        """See OnlineState.apply_label_effects."""
+        for _ in range(_FLIPS):
+            commands = self.calls.label_commands(self._epoch, effects)
+            replies = await self._send([("GET", self.calls.epoch_key), *commands])
+            if _missing_function(replies):
+                await self.load()
+            elif self._is_current(replies[0]):
+                _raise_first(replies)
+                return _sum_labels(replies[1:])
+            else:
+                await self._refresh()
+        raise self._gave_up()
+
+    async def _send(self, commands: Sequence[Command]) -> list[Any]:
+        pipe = self.client.pipeline(transaction=False)
+        for command in commands:
+            pipe.execute_command(*command)
+        try:
+            return await pipe.execute(raise_on_error=False)
+        except RedisError as error:
+            raise _unreachable(error) from error

@@ -1,0 +1,168 @@
+"""Online state made anew from history: the same fold, its final state written in bulk to a new epoch, then flipped.
+
+The state written is what applying the events one by one would have left; so the old epoch can be thrown away.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import polars as pl
+from redis import Redis
+from redis.exceptions import RedisError
+
+from fraud_core.errors import StateError
+from fraud_core.features.calls import entity_key, pack_effects
+from fraud_core.features.inputs import Ints
+from fraud_core.features.layout import Part, record_bytes, record_parts
+from fraud_core.features.offline import History, Sorted, filter_bits, read_history
+from fraud_core.features.online import OnlineState, epoch_record
+from fraud_core.features.plan import LABEL_CAP, NULL, EntityPlan
+
+if TYPE_CHECKING:
+    from fraud_core.features.declaration import FeatureSet
+
+_KEYS_PER_TRIP = 1000
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What a rebuild wrote."""
+
+    epoch: int
+    events: int
+    entities: dict[str, int]
+    bytes: int
+
+
+def rebuild(
+    state: OnlineState,
+    features: "FeatureSet",
+    events: pl.DataFrame,
+    labels: pl.DataFrame | None,
+    epoch: int | None = None,
+) -> Rebuilt:
+    """Write the final state of `events` and `labels` (see compute_offline) to a new epoch, then make it current.
+
+    Nothing reads the new epoch until it is complete. Raises StateError when `epoch` is not newer than the current one
+    or Redis cannot be reached; the current epoch then stays as it was.
+    """
+    client: Redis = state.client
+    calls = state.calls
+    if features.state_hash != state.features.state_hash:
+        raise StateError(
+            "Expected a state of the same declaration as the features to rebuild, found another."
+        )
+    try:
+        current = int(cast(bytes, client.get(calls.epoch_key) or b"0"))
+        registered = cast(dict[bytes, bytes], client.hgetall(calls.epochs_key))
+        new = epoch if epoch is not None else max([current, *[int(number) for number in registered]]) + 1
+        if new <= current:
+            raise StateError(
+                f"Expected an epoch after the current {current}, found {new}. Leave it out to take the next."
+            )
+        client.function_load(calls.library, replace=True)
+        history = read_history(features, events, labels)
+        written, size = {}, 0
+        for name, plan in features.plans.items():
+            written[name] = 0
+            batch: list[tuple[str, bytes]] = []
+            for key, value, is_state in entity_states(history, plan, state.namespace, new):
+                batch.append((key, value))
+                written[name] += is_state
+                size += len(value)
+                if len(batch) >= _KEYS_PER_TRIP:
+                    _write(client, batch, plan)
+                    batch.clear()
+            _write(client, batch, plan)
+        known_ms = int(history.known_ms.max(initial=0))
+        client.hset(calls.epochs_key, str(new), epoch_record(features, known_ms, events.height))
+        client.set(calls.epoch_key, new)
+    except RedisError as error:
+        raise StateError(
+            f"The rebuild stopped, the old state stands: {error}. Check Redis, then run it again."
+        ) from error
+    state.load()
+    return Rebuilt(new, events.height, written, size)
+
+
+def _write(client: Redis, batch: list[tuple[str, bytes]], plan: EntityPlan) -> None:
+    if not batch:
+        return
+    pipe = client.pipeline(transaction=False)
+    for key, value in batch:
+        pipe.set(key, value, ex=plan.rule.horizon_ms // 1000)
+    pipe.execute()
+
+
+def entity_states(
+    history: History, plan: EntityPlan, namespace: str, epoch: int
+) -> Iterator[tuple[str, bytes, bool]]:
+    """Key, bytes and whether it is a state (else label effects) of every entity of one kind."""
+    ordered = history.sort(plan)
+    if not len(ordered.rows):
+        return
+    records = _records(history, plan, ordered)
+    starts, clock = ordered.starts, ordered.clock
+    last = starts[1:] - 1
+    header = _header_tail(history, plan, ordered.rows[last])
+    effects = _effects_by_id(history.effects, plan)
+    for e, id in enumerate(ordered.ids):
+        begin, end = int(starts[e]), int(starts[e + 1])
+        now = int(clock[end - 1])
+        first = max(begin, end - plan.rule.cap)
+        first += int(np.searchsorted(clock[first:end], now - plan.rule.horizon_ms, side="right"))
+        key = entity_key(namespace, epoch, plan.rule.name, id)
+        seq = end - begin
+        head = seq.to_bytes(6, "little") + now.to_bytes(6, "little") + header[e].tobytes()
+        yield key, head + records[first:end].tobytes(), True
+        if id in effects:
+            kept = _live_effects(effects[id], now)
+            if kept.height:
+                yield f"{key}:l", pack_effects(kept), False
+
+
+def _live_effects(effects: pl.DataFrame, now: int) -> pl.DataFrame:
+    """What can still count: the newest LABEL_CAP in force, and those yet to come."""
+    ordered = effects.sort("effect_ms", "event_ms", "event_hash", "rank")
+    passed = int((ordered["effect_ms"] <= now).sum())
+    return ordered.slice(max(0, passed - LABEL_CAP))
+
+
+def _effects_by_id(effects: pl.DataFrame, plan: EntityPlan) -> dict[str, pl.DataFrame]:
+    mine = effects.filter(pl.col("entity") == plan.rule.name)
+    return {str(id): part for (id,), part in mine.group_by("entity_id")}
+
+
+def _records(history: History, plan: EntityPlan, ordered: Sorted) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """uint8[rows, record bytes], in fold order."""
+    rows = ordered.rows
+    table = np.empty((len(rows), record_bytes(plan)), np.uint8)
+    table[:, :6] = _low_bytes(ordered.clock, 6)
+    at = 6
+    for part in record_parts(plan):
+        table[:, at : at + part.bytes] = _low_bytes(_part_values(history, plan, part, rows), part.bytes)
+        at += part.bytes
+    return table
+
+
+def _part_values(history: History, plan: EntityPlan, part: Part, rows: Ints) -> Ints:
+    if part.name == "bits":
+        return filter_bits(history, plan)[rows]
+    place = int(part.name[1:])
+    if part.name[0] == "x":
+        return history.columns[plan.numbers[place]][rows]
+    values = history.columns[plan.hashes[place]][rows]
+    return np.where(values == NULL, 0, values)
+
+
+def _header_tail(history: History, plan: EntityPlan, last_rows: Ints) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    tail = np.empty((len(last_rows), 6 * len(plan.carried)), np.uint8)
+    for place, source in enumerate(plan.carried):
+        tail[:, 6 * place : 6 * place + 6] = _low_bytes(history.columns[source][last_rows], 6)
+    return tail
+
+
+def _low_bytes(values: Ints, count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.ascontiguousarray(values, "<i8").view(np.uint8).reshape(len(values), 8)[:, :count]
