@@ -1,0 +1,235 @@
+"""The chart renders, is valid Kubernetes, and hands Dagster runs what dagster-k8s accepts. All offline."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import helm_python as helm
+import kubernetes_validate
+import pytest
+import yaml
+
+from fraud_core.settings import Settings
+
+CHART = Path(__file__).resolve().parents[2] / "helm" / "spearhead"
+KUBERNETES_VERSIONS = ("1.30", "1.33")
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "everything": {
+        "image": {"pullSecrets": [{"name": "pull"}], "tag": "1.2.3"},
+        "contracts": {"configMap": "own-contracts"},
+        "lake": {
+            "uri": "s3://lake/spearhead",
+            "quarantineKeySecret": "quarantine",
+            "s3": {"endpoint": "https://flashblade.example", "existingSecret": "s3"},
+        },
+        "storage": {"existingClaim": "flashblade"},
+        "settings": {"deadline_ms": 200, "namespace": "prod"},
+        "serving": {"autoscaling": {"enabled": False}, "podAnnotations": {"team": "fraud"}},
+        "triton": {
+            "gpus": 2,
+            "replicas": 3,
+            "modelControl": "poll",
+            "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+        },
+        "dagster": {
+            "serviceAccountName": "dagster",
+            "namespace": "runs",
+            "runs": {
+                "nodeSelector": {"pool": "batch"},
+                "tolerations": [{"key": "batch", "operator": "Exists"}],
+            },
+        },
+    },
+    "without triton": {"triton": {"enabled": False}},
+    "serving only": {
+        "triton": {"enabled": False},
+        "dagster": {"enabled": False},
+        "scorer": {"enabled": False},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def chart() -> Iterator[helm.Chart]:
+    with helm.Chart.load(str(CHART)) as loaded:
+        yield loaded
+
+
+def rendered(chart: helm.Chart, values: dict[str, Any]) -> list[dict[str, Any]]:
+    manifests = chart.render(values, name="demo", namespace="fraud")
+    return [
+        document
+        for path, text in manifests.items()
+        if path.endswith(".yaml")
+        for document in yaml.safe_load_all(text)
+        if document
+    ]
+
+
+def pick(documents: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
+    return next(each for each in documents if (each["kind"], each["metadata"]["name"]) == (kind, name))
+
+
+def pod_specs(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [each["spec"]["template"]["spec"] for each in documents if each["kind"] == "Deployment"]
+
+
+def test_helm_lint_finds_nothing() -> None:
+    messages = [each["error"] for each in helm.lint(str(CHART))["messages"]]
+    assert messages == ["icon is recommended"]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
+def test_every_manifest_is_valid_kubernetes(chart: helm.Chart, variant: str, version: str) -> None:
+    documents = rendered(chart, VARIANTS[variant])
+    assert {"Deployment", "Service", "ConfigMap", "PodDisruptionBudget"} <= {
+        each["kind"] for each in documents
+    }
+    for document in documents:
+        kubernetes_validate.validate(document, version, strict=True)
+    names = [(each["kind"], each["metadata"]["name"]) for each in documents]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"servng": {}},
+        {"serving": {"replicas": 0}},
+        {"triton": {"modelControl": "none"}},
+        {"redis": {"existingSecret": ""}},
+        {"lake": {"uri": "ftp://lake"}},
+        {"serving": {"resources": {"limit": {"cpu": "1"}}}},
+        {"settings": {"SPEARHEAD_SEED": "1"}},
+    ],
+)
+def test_a_wrong_value_is_refused(chart: helm.Chart, values: dict[str, Any]) -> None:
+    with pytest.raises(helm.HelmError):
+        chart.validate_schema(values)
+
+
+def test_the_default_values_follow_the_schema(chart: helm.Chart) -> None:
+    chart.validate_schema({})
+    for variant in VARIANTS.values():
+        chart.validate_schema(variant)
+
+
+def test_several_tritons_with_explicit_loading_are_refused(chart: helm.Chart) -> None:
+    with pytest.raises(helm.HelmError, match="poll"):
+        rendered(chart, {"triton": {"replicas": 2}})
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_no_pod_is_privileged(chart: helm.Chart, variant: str) -> None:
+    for spec in pod_specs(rendered(chart, VARIANTS[variant])):
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["automountServiceAccountToken"] is False
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert {"requests", "limits"} <= set(container["resources"])
+            assert "memory" in container["resources"]["limits"]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variable_of_the_product_is_a_setting(chart: helm.Chart, variant: str) -> None:
+    documents = rendered(chart, VARIANTS[variant])
+    names = set(pick(documents, "ConfigMap", "demo-spearhead-settings")["data"])
+    for spec in pod_specs(documents):
+        names |= {
+            variable["name"] for container in spec["containers"] for variable in container.get("env", [])
+        }
+    ours = {name for name in names if name.startswith("SPEARHEAD_")}
+    known = {f"SPEARHEAD_{name}".upper() for name in Settings.model_fields}
+    assert ours <= known, f"not in fraud_core/settings.py: {sorted(ours - known)}"
+
+
+def test_what_a_pod_refers_to_exists_in_the_chart(chart: helm.Chart) -> None:
+    documents = rendered(chart, {})
+    settings = pick(documents, "ConfigMap", "demo-spearhead-settings")["data"]
+    services = {each["metadata"]["name"] for each in documents if each["kind"] == "Service"}
+    assert settings["SPEARHEAD_TRITON_URL"].split(":")[0] in services
+    claims = {each["metadata"]["name"] for each in documents if each["kind"] == "PersistentVolumeClaim"}
+    for spec in pod_specs(documents):
+        volumes = {volume["name"]: volume for volume in spec["volumes"]}
+        for container in spec["containers"]:
+            assert {mount["name"] for mount in container["volumeMounts"]} <= set(volumes)
+        assert volumes["data"]["persistentVolumeClaim"]["claimName"] in claims
+    for service in (each for each in documents if each["kind"] == "Service"):
+        targets = [
+            each
+            for each in documents
+            if each["kind"] == "Deployment"
+            and service["spec"]["selector"].items() <= each["spec"]["template"]["metadata"]["labels"].items()
+        ]
+        assert len(targets) == 1, service["metadata"]["name"]
+
+
+def test_triton_gets_its_gpus_and_the_others_none(chart: helm.Chart) -> None:
+    documents = rendered(chart, VARIANTS["everything"])
+    for each in documents:
+        if each["kind"] == "Deployment":
+            limits = each["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
+            expected = 2 if each["metadata"]["name"].endswith("-triton") else None
+            assert limits.get("nvidia.com/gpu") == expected
+
+
+def container_context(documents: list[dict[str, Any]]) -> dict[str, Any]:
+    code = pick(documents, "Deployment", "demo-spearhead-code")["spec"]["template"]["spec"]["containers"][0]
+    variables = {variable["name"]: variable.get("value") for variable in code["env"]}
+    context: dict[str, Any] = json.loads(variables["DAGSTER_CLI_API_GRPC_CONTAINER_CONTEXT"])
+    return context
+
+
+@pytest.mark.parametrize("variant", ["defaults", "everything"])
+def test_a_run_becomes_a_valid_kubernetes_job(chart: helm.Chart, variant: str) -> None:
+    from dagster_k8s.container_context import K8sContainerContext
+    from dagster_k8s.job import DagsterK8sJobConfig, UserDefinedDagsterK8sConfig, construct_dagster_k8s_job
+    from kubernetes.client import ApiClient
+
+    documents = rendered(chart, VARIANTS[variant])
+    context = container_context(documents)
+    UserDefinedDagsterK8sConfig.from_dict(context["k8s"]["run_k8s_config"])  # refuses misspelt keys
+    k8s = K8sContainerContext.create_from_config(context)
+    job = construct_dagster_k8s_job(
+        DagsterK8sJobConfig(job_image="spearhead:0.1.0", dagster_home="/opt/dagster/dagster_home"),
+        ["dagster", "api", "execute_run"],
+        "dagster-run-1",
+        user_defined_k8s_config=k8s.run_k8s_config,
+    )
+    manifest = ApiClient().sanitize_for_serialization(job)
+    for version in KUBERNETES_VERSIONS:
+        kubernetes_validate.validate(manifest, version, strict=True)
+    pod = manifest["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+    serving = pick(documents, "Deployment", "demo-spearhead-serving")["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert {"name": "data", "mountPath": "/data"}.items() <= container["volumeMounts"][0].items()
+    assert {mount["name"] for mount in container["volumeMounts"]} <= {
+        volume["name"] for volume in pod["volumes"]
+    }
+    secrets = {each["name"] for each in serving["containers"][0]["env"] if "valueFrom" in each}
+    assert secrets <= {each["name"] for each in container["env"]}
+    assert manifest["spec"]["ttlSecondsAfterFinished"] == 86400
+
+
+def test_dagster_accepts_the_instance_snippet(chart: helm.Chart, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dagster._config import process_config
+    from dagster_k8s import K8sRunLauncher
+
+    data = pick(rendered(chart, {}), "ConfigMap", "demo-spearhead-dagster")["data"]
+    instance = yaml.safe_load(data["dagster.yaml"])
+    monkeypatch.setenv("DAGSTER_K8S_INSTANCE_CONFIG_MAP", "dagster-instance")  # Dagster's own chart sets both
+    monkeypatch.setenv("DAGSTER_K8S_PG_PASSWORD_SECRET", "dagster-postgresql-secret")
+    result = process_config(K8sRunLauncher.config_type(), instance["run_launcher"]["config"])
+    assert result.success, result.errors
+    workspace = yaml.safe_load(data["workspace.yaml"])["load_from"][0]["grpc_server"]
+    assert workspace["host"] == "demo-spearhead-code.fraud"
