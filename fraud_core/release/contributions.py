@@ -122,7 +122,11 @@ def warm_up(trees: Trees) -> None:
 def _compiled_walk() -> Any:
     import numba
 
-    return numba.njit(cache=True, nogil=True)(_walk)
+    try:
+        return numba.njit(cache=True, nogil=True)(_walk)
+    except RuntimeError:
+        # No folder to keep compiled code in, as in a read-only container: compile at every start instead.
+        return numba.njit(nogil=True)(_walk)
 
 
 def _walk(  # noqa: PLR0917 - numba takes arguments by position
