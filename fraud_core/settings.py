@@ -104,6 +104,10 @@ class Settings(BaseSettings):
     """Worker processes of the scoring service."""
     deadline_ms: int = Field(250, ge=10)
     """Time budget of one scoring request; what does not fit in takes the next step of the failure ladder."""
+    default_decision: Literal["approve", "review", "decline"] = "review"
+    """Decision when no model can be asked and nothing in the contracts folder's fallback.yaml applies."""
+    scorer_max_age_s: float = Field(3600.0, gt=0)
+    """The stream scorer passes over events known for longer than this: history for the lake, or a backlog too old to act on."""
 
     # -- ports of the local platform (loopback)
     host: str = "127.0.0.1"

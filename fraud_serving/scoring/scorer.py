@@ -1,0 +1,224 @@
+"""One payment, or many at once: claim, features, model, decision, log, answer.
+
+The same few lines serve HTTP and the stream. Nothing here raises for a dependency that is down: the answer says what
+it was made with (`route`, `backend`, `fallback_reason`, `degraded`, `logged`).
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from fraud_core.features import Applied, FeatureSet
+from fraud_serving.models import ladder
+from fraud_serving.models.backend import Backend, Matrix
+from fraud_serving.models.live import LiveModels
+from fraud_serving.models.loaded import LoadedModel
+from fraud_serving.scoring import metrics
+from fraud_serving.scoring.answer import NO_STATE, Answer, Reason, State, encode_record
+from fraud_serving.scoring.claims import Claim, Standing
+from fraud_serving.scoring.fallback import Decision, Fallback
+from fraud_serving.scoring.store import Store, StoreUnavailable
+from fraud_serving.scoring.submission import Answered, Busy, Conflict, Outcome, Submission
+
+REASONS = 3
+BUSY_POLL_S = 0.005
+
+
+class Scorer:
+    """The scoring pipeline of one event loop."""
+
+    def __init__(
+        self,
+        store: Store,
+        features: FeatureSet,
+        models: LiveModels,
+        *,
+        local: Backend,
+        remote: Backend | None,
+        fallback: Fallback,
+        deadline_s: float,
+        source: str,
+    ) -> None:
+        self._store = store
+        self._features = features
+        self._texts = {name: features.reason(name) for name in features.names}
+        self._models = models
+        self._local = local
+        self._remote = remote
+        self._fallback = fallback
+        self._deadline_s = deadline_s
+        self._source = source
+
+    async def score(self, submissions: Sequence[Submission]) -> list[Outcome]:
+        """Outcomes of the submissions, in order. The same id twice in one call is scored once."""
+        outcomes: dict[int, Outcome] = {}
+        waiting = list(range(len(submissions)))
+        deadline = time.monotonic() + self._deadline_s
+        while waiting:
+            first: dict[str, int] = {}
+            for place in waiting:
+                first.setdefault(submissions[place].event_id, place)
+            places = list(first.values())
+            found = await self._score_distinct([submissions[place] for place in places], deadline)
+            outcomes.update(zip(places, found, strict=True))
+            in_time = time.monotonic() < deadline
+            again = [place for place in waiting if place not in outcomes]
+            busy = [place for place in places if isinstance(outcomes[place], Busy)]
+            if busy and in_time:  # whoever holds them may finish any moment
+                await asyncio.sleep(BUSY_POLL_S)
+                again = sorted(again + busy)
+            waiting = again
+        for outcome in outcomes.values():
+            self._count_repeat(outcome)
+        return [outcomes[place] for place in range(len(submissions))]
+
+    async def _score_distinct(self, submissions: Sequence[Submission], deadline: float) -> list[Outcome]:
+        applied: list[Applied] | StoreUnavailable
+        try:
+            claims, applied = await self._store.claim_and_apply(submissions)
+        except StoreUnavailable as error:
+            claims, applied = [Claim(Standing.OURS)] * len(submissions), error
+        ours = [place for place, claim in enumerate(claims) if claim.standing is Standing.OURS]
+        outcomes = {place: _settled(claim) for place, claim in enumerate(claims) if place not in set(ours)}
+        if ours:
+            mine = [submissions[place] for place in ours]
+            if isinstance(applied, StoreUnavailable):
+                decided = [self._without_features(each, applied.code) for each in mine]
+            else:
+                decided = await self._with_features(mine, [applied[place] for place in ours], deadline)
+            outcomes.update(zip(ours, await self._log(mine, decided), strict=True))
+        return [outcomes[place] for place in range(len(submissions))]
+
+    async def _with_features(
+        self, submissions: Sequence[Submission], applied: Sequence[Applied], deadline: float
+    ) -> list[tuple[Answer, State]]:
+        vectors = np.stack([each.vector for each in applied])
+        scored = await ladder.score(self._models.current, vectors, self._local, self._remote, deadline)
+        states = [
+            State(each.epoch, each.seqs, vector)
+            for each, vector in zip(applied, vectors.tolist(), strict=True)
+        ]
+        if scored.scores is None or scored.model is None:
+            reason = scored.fallback_reason or ladder.NO_MODEL
+            return [
+                (
+                    self._by_fallback(
+                        submission, reason, dict(zip(self._features.names, state.vector, strict=True))
+                    ),
+                    state,
+                )
+                for submission, state in zip(submissions, states, strict=True)
+            ]
+        reasons = self._reasons(scored.model, vectors)
+        answers = [
+            Answer(
+                transaction_id=submission.event_id,
+                score=score,
+                decision=_decide(scored.model, score),
+                reasons=why,
+                model_version=scored.model.version,
+                route=scored.route,
+                backend=scored.backend,
+                fallback_reason=scored.fallback_reason,
+                degraded=scored.route != "champion",
+                logged=True,
+                trace_id=submission.trace_id,
+                latency_ms=_elapsed_ms(submission),
+            )
+            for submission, score, why in zip(submissions, scored.scores.tolist(), reasons, strict=True)
+        ]
+        return list(zip(answers, states, strict=True))
+
+    def _without_features(self, submission: Submission, reason: str) -> tuple[Answer, State]:
+        """No model is asked without features: it never learned from payments that lack all of them."""
+        return self._by_fallback(submission, reason, {}), NO_STATE
+
+    def _by_fallback(self, submission: Submission, reason: str, features: dict[str, float]) -> Answer:
+        known = {name: value for name, value in features.items() if value == value}  # noqa: PLR0124 (NaN is absent)
+        verdict = self._fallback.decide(known | submission.values)
+        return Answer(
+            transaction_id=submission.event_id,
+            score=None,
+            decision=verdict.decision,
+            reasons=[Reason(verdict.code, verdict.text)] if verdict.code else [],
+            model_version=None,
+            route=verdict.route,
+            backend="none",
+            fallback_reason=reason,
+            degraded=True,
+            logged=True,
+            trace_id=submission.trace_id,
+            latency_ms=_elapsed_ms(submission),
+        )
+
+    def _reasons(self, model: LoadedModel, vectors: Matrix) -> list[list[Reason]]:
+        if model.trees is None:
+            return [[] for _ in vectors]
+        names = model.bundle.manifest.features
+        return [
+            [Reason(name, self._texts[name]) for name, _ in model.trees.top(vector, names, REASONS)]
+            for vector in model.select(vectors)
+        ]
+
+    async def _log(
+        self, submissions: Sequence[Submission], decided: Sequence[tuple[Answer, State]]
+    ) -> list[Outcome]:
+        """Append the decisions and store their answers; what could not be logged says so."""
+        finished = [
+            (submission, answer.encode(), encode_record(answer, submission, state, self._features.hash))
+            for submission, (answer, state) in zip(submissions, decided, strict=True)
+        ]
+        try:
+            claims = await self._store.finish(finished)
+        except StoreUnavailable as error:
+            metrics.UNLOGGED.inc(len(decided))
+            unlogged = [_unlogged(answer, error.code) for answer, _ in decided]
+            return [self._given(answer, answer.encode()) for answer in unlogged]
+        return [
+            self._given(answer, content) if claim.standing is Standing.OURS else _settled(claim)
+            for claim, (answer, _), (_, content, _) in zip(claims, decided, finished, strict=True)
+        ]
+
+    def _given(self, answer: Answer, content: bytes) -> Answered:
+        metrics.DECISIONS.labels(self._source, answer.decision, answer.route, answer.backend).inc()
+        if answer.fallback_reason:
+            metrics.FALLBACKS.labels(answer.fallback_reason).inc()
+        if answer.score is not None:
+            metrics.SCORES.observe(answer.score)
+        return Answered(content)
+
+    @staticmethod
+    def _count_repeat(outcome: Outcome) -> None:
+        if isinstance(outcome, Conflict):
+            metrics.REPEATS.labels("conflict").inc()
+        elif isinstance(outcome, Busy):
+            metrics.REPEATS.labels("busy").inc()
+        elif outcome.repeated:
+            metrics.REPEATS.labels("answered").inc()
+
+
+def _unlogged(answer: Answer, reason: str) -> Answer:
+    return msgspec.structs.replace(
+        answer, logged=False, degraded=True, fallback_reason=answer.fallback_reason or reason
+    )
+
+
+def _settled(claim: Claim) -> Outcome:
+    if claim.standing is Standing.ANSWERED:
+        return Answered(claim.answer, repeated=True)
+    if claim.standing is Standing.CONFLICT:
+        return Conflict()
+    return Busy(claim.lease_ms)
+
+
+def _decide(model: LoadedModel, score: float) -> Decision:
+    if score >= model.thresholds.decline:
+        return "decline"
+    return "review" if score >= model.thresholds.review else "approve"
+
+
+def _elapsed_ms(submission: Submission) -> float:
+    return round((time.monotonic() - submission.received) * 1000, 3)
