@@ -11,7 +11,7 @@ from fraud_core.contracts.compare import Change, compare
 from fraud_core.contracts.event import Violation, check_event
 from fraud_core.contracts.judge import Reasons, Verdict, judge
 from fraud_core.contracts.mask import mask, mask_value
-from fraud_core.contracts.model import Contract, Contracts, Field, Rule, Sla, Source
+from fraud_core.contracts.model import Contract, Contracts, Field, Rule, Sla
 from fraud_core.contracts.parse import Parsed, parse_json
 from fraud_core.contracts.read import load_contract, load_contracts
 from fraud_core.contracts.rules import Check
@@ -28,7 +28,6 @@ __all__ = [
     "Reasons",
     "Rule",
     "Sla",
-    "Source",
     "Verdict",
     "Violation",
     "body_hash",

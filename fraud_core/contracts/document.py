@@ -66,10 +66,12 @@ class Document:
 
     def error(self, where: KeyPath, *, expected: str, found: object, todo: str) -> ContractError:
         """The complaint about one key: where it stands, what was expected, what was found, what to do."""
-        return complaint(self.path, self.line(where), self.key(where), expected, found, todo)
+        return complaint(
+            self.path, self.line(where), self.key(where), expected=expected, found=found, todo=todo
+        )
 
 
-def complaint(path: Path, line: int, key: str, expected: str, found: object, todo: str) -> ContractError:
+def complaint(path: Path, line: int, key: str, *, expected: str, found: object, todo: str) -> ContractError:
     """A ContractError in the one form that all of them have."""
     place = f"{path}:{line}: {key}" if key else f"{path}:{line}"
     return ContractError(f"{place}: expected {expected}, found {found}. {todo}")
@@ -77,40 +79,31 @@ def complaint(path: Path, line: int, key: str, expected: str, found: object, tod
 
 def read_document(path: Path) -> Document:
     """Read one YAML file. Raises ContractError where it is missing, is no YAML or holds a key twice."""
+
+    def broken(line: int, expected: str, found: object, todo: str = "Correct the file.") -> ContractError:
+        return complaint(path, line, "", expected=expected, found=found, todo=todo)
+
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise complaint(
-            path,
-            1,
-            "",
-            "a contract file",
-            "none",
-            "Create it, or point SPEARHEAD_CONTRACTS at another folder.",
-        ) from None
+        todo = "Create it, or point SPEARHEAD_CONTRACTS at another folder."
+        raise broken(1, "a contract file", "none", todo) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise complaint(path, 1, "", "a readable UTF-8 file", error, "Correct the file.") from None
+        raise broken(1, "a readable UTF-8 file", error) from None
     loader = _Loader(text)
+    lines: dict[KeyPath, int] = {}
     try:
         root = loader.get_single_node()
         if not isinstance(root, yaml.MappingNode):
-            raise complaint(path, 1, "", "a mapping of keys", "something else", "Start with `apiVersion:`.")
-        lines: dict[KeyPath, int] = {}
+            raise broken(1, "a mapping of keys", "something else")
         data = _construct(loader, root, (), lines, path)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise complaint(
-            path,
-            mark.line + 1 if mark else 1,
-            "",
-            "valid YAML",
-            error.problem,
-            "Correct the syntax of this line.",
-        ) from None
+        raise broken(mark.line + 1 if mark else 1, "valid YAML", error.problem or error.context) from None
     except yaml.YAMLError as error:
-        raise complaint(path, 1, "", "valid YAML", error, "Correct the file.") from None
+        raise broken(1, "valid YAML", error) from None
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
     return Document(path, data, lines)
 
 
@@ -118,23 +111,20 @@ def _construct(
     loader: _Loader, node: yaml.Node, where: KeyPath, lines: dict[KeyPath, int], path: Path
 ) -> Any:
     lines.setdefault(where, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
-        found: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            key = str(key_node.value)
-            line = key_node.start_mark.line + 1
-            if key in found:
-                raise complaint(
-                    path, line, key, "each key once", "it a second time", "Remove one of the two."
-                )
-            lines[(*where, key)] = line
-            found[key] = _construct(loader, value_node, (*where, key), lines, path)
-        return found
     if isinstance(node, yaml.SequenceNode):
-        return [
-            _construct(loader, item, (*where, index), lines, path) for index, item in enumerate(node.value)
-        ]
-    return loader.construct_object(node)
+        return [_construct(loader, item, (*where, at), lines, path) for at, item in enumerate(node.value)]
+    if not isinstance(node, yaml.MappingNode):
+        return loader.construct_object(node)
+    found: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = str(key_node.value)
+        line = key_node.start_mark.line + 1
+        if key in found:
+            todo = "Remove one of the two."
+            raise complaint(path, line, key, expected="each key once", found="it a second time", todo=todo)
+        lines[(*where, key)] = line
+        found[key] = _construct(loader, value_node, (*where, key), lines, path)
+    return found
 
 
 def nearest(word: str, words: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ Compiled once per contract, some microseconds per event. A property test holds t
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from fraud_core.contracts.model import Contract, Field
 from fraud_core.contracts.rules import UNKNOWN_FIELD, UNPARSEABLE
 from fraud_core.contracts.times import day_number, timestamp_us
 
+_Test = tuple[str, Callable[[Any], bool]]
 _I64 = 1 << 63
 _FLOAT32_LIMIT = 3.4028235677973366e38
 """From here on a number rounds to infinity as float32."""
@@ -186,30 +187,7 @@ def _reader(field: Field) -> Callable[[Any], Any]:
 def _value_check(field: Field) -> Callable[[Any, int, list[str]], None] | None:
     """All checks of a typed value in one function that appends codes."""
     name = field.name
-    tests: list[tuple[str, Callable[[Any], bool]]] = []
-    if field.type == "number":
-        tests.append(("not_finite", lambda value: value - value != 0))
-    if field.type == "array" and field.item_type == "number":
-        tests.append(
-            ("not_finite", lambda value: any(item is not None and _infinite32(item) for item in value))
-        )
-    if field.compiled_pattern is not None:
-        search = field.compiled_pattern.compiled.search
-        tests.append(("pattern", lambda value: search(value) is None))
-    if (shortest := field.min_length) is not None:
-        tests.append(("min_length", lambda value: len(value) < shortest))
-    if (longest := field.max_length) is not None:
-        tests.append(("max_length", lambda value: len(value) > longest))
-    if field.enum:
-        allowed = frozenset(field.enum)
-        tests.append(("enum", lambda value: value not in allowed))
-    if (low := field.minimum) is not None:
-        tests.append(("minimum", lambda value: value < low))
-    if (high := field.maximum) is not None:
-        tests.append(("maximum", lambda value: value > high or value != value))  # noqa: PLR0124 (polars orders NaN last)
-    if field.refuse_luhn:
-        tests.append(("card_number", is_card_number))
-    coded = tuple((f"{name}.{rule}", test) for rule, test in tests)
+    coded = tuple((f"{name}.{rule}", test) for rule, test in (*_number_tests(field), *_text_tests(field)))
     tolerance = field.future_tolerance_ms
     future = f"{name}.future"
 
@@ -221,6 +199,32 @@ def _value_check(field: Field) -> Callable[[Any, int, list[str]], None] | None:
             codes.append(future)
 
     return check if coded or tolerance is not None else None
+
+
+def _number_tests(field: Field) -> Iterator[_Test]:
+    if field.type == "number":
+        yield "not_finite", lambda value: value - value != 0
+    if field.type == "array" and field.item_type == "number":
+        yield "not_finite", lambda value: any(item is not None and _infinite32(item) for item in value)
+    if (low := field.minimum) is not None:
+        yield "minimum", lambda value: value < low
+    if (high := field.maximum) is not None:
+        yield "maximum", lambda value: value > high or value != value  # noqa: PLR0124 (polars orders NaN last)
+
+
+def _text_tests(field: Field) -> Iterator[_Test]:
+    if field.compiled_pattern is not None:
+        search = field.compiled_pattern.compiled.search
+        yield "pattern", lambda value: search(value) is None
+    if (shortest := field.min_length) is not None:
+        yield "min_length", lambda value: len(value) < shortest
+    if (longest := field.max_length) is not None:
+        yield "max_length", lambda value: len(value) > longest
+    if field.enum:
+        allowed = frozenset(field.enum)
+        yield "enum", lambda value: value not in allowed
+    if field.refuse_luhn:
+        yield "card_number", is_card_number
 
 
 def _infinite32(item: float) -> bool:

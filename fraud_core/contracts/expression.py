@@ -290,10 +290,10 @@ def _logic(left: Expression, right: Expression, *, or_: bool) -> Expression:
         raise ValueError(f"{'OR' if or_ else 'AND'} joins tests, not a {left.type} and a {right.type}")
 
     def joined(row: Mapping[str, Any]) -> bool | None:
-        x = left.evaluate(row)
+        x: bool | None = left.evaluate(row)
         if x is or_:
             return or_
-        y = right.evaluate(row)
+        y: bool | None = right.evaluate(row)
         if y is or_:
             return or_
         return None if x is None or y is None else not or_

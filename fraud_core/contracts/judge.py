@@ -5,7 +5,7 @@ future" is judged comes with each row (`known_ms`), so every reader and every re
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -50,7 +50,7 @@ class Verdict:
 def judge(
     contract: Contract,
     rows: pl.DataFrame,
-    known_ms: pl.Series | npt.NDArray[np.int64],
+    known_ms: pl.Series | npt.NDArray[np.int64] | Sequence[int],
     found: Reasons | None = None,
 ) -> Verdict:
     """Judge rows against every rule that needs no other batch.

@@ -35,20 +35,6 @@ _POLARS: dict[str, pl.DataType] = {
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a field is found in files of the same data, for replaying them; empty where it is called the same."""
-
-    columns: tuple[str, ...] = ()
-    """Names the column has in such files, the first present wins; the field's own name is always tried."""
-    scale: int | None = None
-    """The file's number times this, rounded, is the field (100: units to cents)."""
-    delay: timedelta | None = None
-    """The field is the event time plus this, where no column holds it."""
-    constant: str | None = None
-    """The field's value, where no column holds it."""
-
-
-@dataclass(frozen=True)
 class Field:
     """One field of an event and the rules on its value; a bound of a timestamp or date is in µs or days since 1970."""
 
@@ -72,7 +58,6 @@ class Field:
     classification: str | None = None
     description: str = ""
     examples: tuple[Any, ...] = ()
-    source: Source = Source()
 
     @property
     def dtype(self) -> pl.DataType:
@@ -101,7 +86,7 @@ class Rule:
 class Sla:
     """A promise about the service, such as latency 60 s."""
 
-    property: str
+    name: str
     value: Any
     unit: str | None
     element: str | None
@@ -182,9 +167,9 @@ class Contract:
         """How far the event time may lie ahead of the time at which the event became known."""
         return self.by_name[self.event_time].future_tolerance_ms or 0
 
-    def sla(self, property: str) -> timedelta | None:
+    def sla(self, name: str) -> timedelta | None:
         """The promised duration of that name, such as `latency` or `frequency`."""
-        return next((each.duration for each in self.slas if each.property == property), None)
+        return next((each.duration for each in self.slas if each.name == name), None)
 
     def polars_schema(self) -> dict[str, pl.DataType]:
         """Column to type, in the contract's order."""

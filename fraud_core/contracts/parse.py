@@ -53,7 +53,7 @@ def _chunk(contract: Contract, payloads: Sequence[bytes]) -> tuple[pl.DataFrame,
         accumulate(map(len, payloads), lambda end, size: end + 1 + size), np.int64, len(payloads)
     )
     status, times, spans = contract.scanner.scan(text, ends)
-    for row in np.flatnonzero(status == CLEAN_IF_UTF8):
+    for row in np.flatnonzero(status == CLEAN_IF_UTF8).tolist():
         if not _is_utf8(payloads[row]):
             status[row] = CAREFUL
     careful = status == CAREFUL
@@ -61,11 +61,11 @@ def _chunk(contract: Contract, payloads: Sequence[bytes]) -> tuple[pl.DataFrame,
         frame = _read_fast(contract, text, len(payloads), times, spans)
         return (frame, {}) if frame is not None else _bisect(contract, payloads)
     clean_rows, careful_rows = np.flatnonzero(~careful), np.flatnonzero(careful)
-    slow, reasons = read_carefully(contract, [payloads[row] for row in careful_rows])
+    slow, reasons = read_carefully(contract, [payloads[row] for row in careful_rows.tolist()])
     found = {int(careful_rows[row]): codes for row, codes in reasons.items()}
     if not clean_rows.size:
         return slow, found
-    clean = [payloads[row] for row in clean_rows]
+    clean = [payloads[row] for row in clean_rows.tolist()]
     moved = _moved(spans, ends, clean_rows, clean)
     fast = _read_fast(contract, b"\n".join(clean), len(clean), times[:, clean_rows], moved)
     if fast is None:

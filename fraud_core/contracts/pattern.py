@@ -35,47 +35,17 @@ def portable(source: str) -> Pattern:
     inside = False
     index = 0
     while index < len(source):
+        if source[index] == "\\":
+            rust.append(_escaped(source[index + 1 : index + 2], inside))
+            python.append(rust[-1])
+            index += 2
+            continue
         char = source[index]
+        _refuse(source, index, inside)
+        rust.append(char)
+        python.append(r"\Z" if char == "$" and not inside else char)
+        inside = char != "]" if inside else char == "["
         index += 1
-        if char == "\\":
-            if index == len(source):
-                raise ValueError("a backslash at the end escapes nothing")
-            escaped = source[index]
-            index += 1
-            if escaped in _CLASSES:
-                text = _CLASSES[escaped] if inside else f"[{_CLASSES[escaped]}]"
-            elif escaped in _PUNCTUATION:
-                text = re.escape(escaped)
-            else:
-                raise ValueError(
-                    f"\\{escaped} means different things to different engines; write a class such as [0-9]"
-                )
-            rust.append(text)
-            python.append(text)
-        elif inside:
-            if char == "[" or (char in "&-~" and index < len(source) and source[index] == char):
-                raise ValueError(
-                    f"{char!r} inside a class must be escaped, and set operations are not carried over"
-                )
-            inside = char != "]"
-            rust.append(char)
-            python.append(char)
-        elif char == "[":
-            inside = True
-            negated = source[index : index + 1] == "^"
-            text = "[^" if negated else "["
-            index += negated
-            if source[index : index + 1] == "]":
-                raise ValueError("a class must not begin with ']'; escape it")
-            rust.append(text)
-            python.append(text)
-        elif char == "(" and source[index : index + 1] == "?" and source[index : index + 2] != "?:":
-            raise ValueError("look-around, flags and named groups are not carried over; use (?:…)")
-        else:
-            rust.append(char)
-            python.append(r"\Z" if char == "$" else char)
-    if re.search(r"[*+?}]\+", "".join(python)):
-        raise ValueError("possessive repetition is not carried over")
     pattern = Pattern(source, "".join(rust), "".join(python))
     try:
         _ = pattern.compiled
@@ -83,3 +53,25 @@ def portable(source: str) -> Pattern:
     except (re.error, pl.exceptions.PolarsError) as error:
         raise ValueError(str(error).splitlines()[0]) from None
     return pattern
+
+
+def _escaped(char: str, inside: bool) -> str:
+    if char in _CLASSES:
+        return _CLASSES[char] if inside else f"[{_CLASSES[char]}]"
+    if char not in _PUNCTUATION:
+        raise ValueError(f"\\{char} means different things to different engines; write a class such as [0-9]")
+    return re.escape(char)
+
+
+def _refuse(source: str, index: int, inside: bool) -> None:
+    """Refuse what the two engines read differently at this position."""
+    char, following = source[index], source[index + 1 : index + 2]
+    if inside:
+        if char == "[" or (char in "&-~|" and following == char):
+            raise ValueError(f"{char!r} inside a class must be escaped; set operations are not carried over")
+    elif char == "[" and source[index + 1 :].removeprefix("^").startswith("]"):
+        raise ValueError("a class must not begin with ']'; escape it")
+    elif char == "(" and following == "?" and source[index : index + 3] != "(?:":
+        raise ValueError("look-around, flags and named groups are not carried over; use (?:…)")
+    elif char in "*+?}" and following == "+":
+        raise ValueError("possessive repetition is not carried over")

@@ -6,7 +6,6 @@ Custom properties of a field (in the file as `customProperties: [{property, valu
     pii                 none | pseudonym | personal: how reports and the command line mask it
     refuseCardNumbers   true: a number that passes the Luhn check is a violation
     futureTolerance     how far a timestamp may lie ahead of the event's arrival, such as 60s
-    sourceColumns, sourceScale, sourceDelay, sourceConstant   where files of the same data keep it, for replays
 Of the contract: `maturity`, the time after which a label is settled, such as 7d.
 What the standard allows but nothing here would enforce is refused, so that no promise is silently empty.
 """

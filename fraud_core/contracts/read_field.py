@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, get_args
 
 from fraud_core.contracts.document import Document, KeyPath, nearest
-from fraud_core.contracts.model import Field, FieldType, Pii, Source
+from fraud_core.contracts.model import Field, FieldType, Pii
 from fraud_core.contracts.pattern import portable
 from fraud_core.contracts.times import day_number, duration, timestamp_us
 
@@ -54,7 +54,7 @@ class _FieldReader:
                 repr(name),
                 "Rename the field.",
             )
-        kind = node.get("logicalType")
+        kind: Any = node.get("logicalType")
         if kind not in get_args(FieldType):
             raise self.fail(("logicalType",), "one of " + ", ".join(get_args(FieldType)), repr(kind))
         field = Field(
@@ -180,12 +180,9 @@ class _FieldReader:
 
     def _custom(self, field: Field) -> Field:
         changes: dict[str, Any] = {}
-        source: dict[str, Any] = {}
         known = {
             "role": "a role", "entity": "an entity", "pii": "one of " + ", ".join(get_args(Pii)),
             "refuseCardNumbers": "true or false", "futureTolerance": "a duration such as 60s",
-            "sourceColumns": "a list of names", "sourceScale": "a whole number", "sourceDelay": "a duration such as 7d",
-            "sourceConstant": "a text",
         }  # fmt: skip
         for index, item in enumerate(self.node.get("customProperties") or ()):
             name, value, key = item["property"], item["value"], ("customProperties", index, "value")
@@ -200,14 +197,6 @@ class _FieldReader:
                     field.type == "timestamp" and (found := _duration(value)) is not None
                 ):
                     changes["future_tolerance_ms"] = found // timedelta(milliseconds=1)
-                case "sourceColumns" if isinstance(value, list):
-                    source["columns"] = tuple(map(str, value))
-                case "sourceScale" if isinstance(value, int) and field.type == "integer":
-                    source["scale"] = value
-                case "sourceDelay" if field.type == "timestamp" and (found := _duration(value)) is not None:
-                    source["delay"] = found
-                case "sourceConstant" if isinstance(value, str):
-                    source["constant"] = value
                 case _ if name in known:
                     raise self.fail(key, f"{known[name]} that suits a {field.type} field", repr(value))
                 case _:
@@ -217,7 +206,7 @@ class _FieldReader:
                         repr(name),
                         f"Correct or remove it{nearest(name, list(known))}.",
                     )
-        return replace(field, source=Source(**source), **changes)
+        return replace(field, **changes)
 
 
 def _duration(value: object) -> timedelta | None:

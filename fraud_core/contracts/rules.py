@@ -19,6 +19,9 @@ UNPARSEABLE = "row.unparseable"
 REPEATED_FIELD = "row.repeated_field"
 UNKNOWN_FIELD = "row.unknown_field"
 
+_Promise = tuple[str, str, pl.Expr | None]
+"""Rule, words, and the expression that is true where it is broken."""
+
 _TYPE_WORDS = {
     "string": "is a text",
     "integer": "is a whole number of at most 64 bits",
@@ -55,62 +58,61 @@ def _row_checks() -> Iterator[Check]:
 
 
 def _field_checks(contract: Contract, field: Field) -> Iterator[Check]:
-    name, column = field.name, pl.col(field.name)
-
-    def check(rule: str, words: str, violated: pl.Expr | None = None) -> Check:
-        return Check(f"{name}.{rule}", name, rule, f"{name} {words}", violated)
-
-    yield check(
-        "type", f"is a list of {field.item_type}s" if field.type == "array" else _TYPE_WORDS[field.type]
-    )
+    typed = f"is a list of {field.item_type}s" if field.type == "array" else _TYPE_WORDS[field.type]
+    promises: list[_Promise] = [("type", typed, None)]
     if field.required:
-        yield check("required", "is given", column.is_null())
+        promises.append(("required", "is given", pl.col(field.name).is_null()))
+    promises += [
+        *_number_promises(field),
+        *_text_promises(field),
+        *_bound_promises(field),
+        *_special_promises(field),
+    ]
+    if contract.key[0] == field.name:
+        words = f"is not used again for another event (key: {', '.join(contract.key)})"
+        promises.append(("duplicate_other_body", words, None))
+    for rule, words, violated in promises:
+        yield Check(f"{field.name}.{rule}", field.name, rule, f"{field.name} {words}", violated)
+
+
+def _number_promises(field: Field) -> Iterator[_Promise]:
+    column = pl.col(field.name)
     if field.type == "number":
-        yield check("not_finite", "is finite", ~column.is_finite())
+        yield "not_finite", "is finite", ~column.is_finite()
     if field.type == "array" and field.item_type == "number":
         finite = column.list.eval(pl.element().is_finite()).list.all()
-        yield check("not_finite", "holds finite float32 numbers", ~finite)
-    if field.pattern is not None and (pattern := field.compiled_pattern) is not None:
-        yield check("pattern", f"matches {field.pattern}", ~column.str.contains(pattern.rust))
+        yield "not_finite", "holds finite float32 numbers", ~finite
+
+
+def _text_promises(field: Field) -> Iterator[_Promise]:
+    column, length = pl.col(field.name), pl.col(field.name).str.len_chars()
+    if field.compiled_pattern is not None:
+        yield "pattern", f"matches {field.pattern}", ~column.str.contains(field.compiled_pattern.rust)
     if field.min_length is not None:
-        yield check(
-            "min_length",
-            f"has at least {field.min_length} characters",
-            column.str.len_chars() < field.min_length,
-        )
+        yield "min_length", f"has at least {field.min_length} characters", length < field.min_length
     if field.max_length is not None:
-        yield check(
-            "max_length",
-            f"has at most {field.max_length} characters",
-            column.str.len_chars() > field.max_length,
-        )
+        yield "max_length", f"has at most {field.max_length} characters", length > field.max_length
     if field.enum:
         listed = pl.Series(field.enum, dtype=field.dtype)
-        yield check("enum", f"is one of {_enumeration(field)}", ~column.is_in(listed.implode()))
+        yield "enum", f"is one of {_enumeration(field)}", ~column.is_in(listed.implode())
+
+
+def _bound_promises(field: Field) -> Iterator[_Promise]:
     if field.minimum is not None:
-        yield check(
-            "minimum", f"is at least {bound_text(field, field.minimum)}", _ordered(field) < field.minimum
-        )
+        yield "minimum", f"is at least {bound_text(field, field.minimum)}", _ordered(field) < field.minimum
     if field.maximum is not None:
-        yield check(
-            "maximum", f"is at most {bound_text(field, field.maximum)}", _ordered(field) > field.maximum
-        )
+        yield "maximum", f"is at most {bound_text(field, field.maximum)}", _ordered(field) > field.maximum
+
+
+def _special_promises(field: Field) -> Iterator[_Promise]:
+    column = pl.col(field.name)
     if field.refuse_luhn:
-        yield check(
-            "card_number",
-            "is no number that passes the Luhn check, as card numbers do",
-            column.map_batches(looks_like_card_number, return_dtype=pl.Boolean()),
-        )
+        words = "is no number that passes the Luhn check, as card numbers do"
+        yield "card_number", words, column.map_batches(looks_like_card_number, return_dtype=pl.Boolean())
     if field.future_tolerance_ms is not None:
+        words = f"lies at most {field.future_tolerance_ms / 1000:g} s ahead of the event's arrival"
         latest = (pl.col(KNOWN_MS) + field.future_tolerance_ms) * 1000
-        yield check(
-            "future",
-            f"lies at most {field.future_tolerance_ms / 1000:g} s ahead of the event's arrival",
-            column.cast(pl.Int64) > latest,
-        )
-    if contract.key[0] == name:
-        key = ", ".join(contract.key)
-        yield check("duplicate_other_body", f"is not used again for another event (key: {key})")
+        yield "future", words, column.cast(pl.Int64) > latest
 
 
 def _ordered(field: Field) -> pl.Expr:
@@ -125,13 +127,9 @@ def bound_text(field: Field, bound: float) -> str:
     """A bound as the contract writes it."""
     if field.type == "timestamp":
         return timestamp_text(int(bound))
-    return (
-        day_text(int(bound))
-        if field.type == "date"
-        else f"{bound:g}"
-        if isinstance(bound, float)
-        else str(bound)
-    )
+    if field.type == "date":
+        return day_text(int(bound))
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"
 
 
 def _enumeration(field: Field) -> str:

@@ -4,6 +4,10 @@ No position is checked against the end of the text: every row is followed by a n
 the text by padding that is longer than any look-ahead.
 """
 
+# numba compiles this file: its functions carry no types and are written out flat.
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,misc"
+# ruff: noqa: C901, PLR0917, PLR1714, SIM109, SIM110
+
 import numba
 import numpy as np
 
@@ -17,14 +21,14 @@ _compiled = numba.njit(cache=True, nogil=True)
 
 
 @_compiled
-def _blank(data, at):  # type: ignore[no-untyped-def]
+def _blank(data, at):
     while data[at] == 32 or data[at] == 9 or data[at] == 13:
         at += 1
     return at
 
 
 @_compiled
-def _text_end(data, at):  # type: ignore[no-untyped-def]
+def _text_end(data, at):
     """Position after the closing quote of a text that begins at `at`, negative where it needs care; and high bytes."""
     high = False
     at += 1
@@ -55,14 +59,14 @@ def _text_end(data, at):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _digits(data, at):  # type: ignore[no-untyped-def]
+def _digits(data, at):
     while _ZERO <= data[at] <= _NINE:
         at += 1
     return at
 
 
 @_compiled
-def _number_end(data, at, whole):  # type: ignore[no-untyped-def]
+def _number_end(data, at, whole):
     """Position after a number, negative where it needs care: leading zeros, many digits, large exponents."""
     if data[at] == _MINUS:
         at += 1
@@ -90,7 +94,7 @@ def _number_end(data, at, whole):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _pair(data, at):  # type: ignore[no-untyped-def]
+def _pair(data, at):
     tens, ones = data[at], data[at + 1]
     if _ZERO <= tens <= _NINE and _ZERO <= ones <= _NINE:
         return (tens - _ZERO) * 10 + (ones - _ZERO)
@@ -98,7 +102,7 @@ def _pair(data, at):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _day(data, at):  # type: ignore[no-untyped-def]
+def _day(data, at):
     """Days since 1970 of `YYYY-MM-DD`, ABSENT where it needs care (Howard Hinnant's days_from_civil)."""
     century, years = _pair(data, at), _pair(data, at + 2)
     month, day = _pair(data, at + 5), _pair(data, at + 8)
@@ -123,7 +127,7 @@ def _day(data, at):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _instant(data, at):  # type: ignore[no-untyped-def]
+def _instant(data, at):
     """Microseconds since 1970 of `…T…Z` and the position after it; ABSENT where it needs care."""
     day = _day(data, at)
     hour, minute, second = _pair(data, at + 11), _pair(data, at + 14), _pair(data, at + 17)
@@ -155,7 +159,7 @@ def _instant(data, at):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _nested_end(data, at, end):  # type: ignore[no-untyped-def]
+def _nested_end(data, at, end):
     """Position after a balanced object; the reader that follows checks what is inside."""
     depth, high = 0, False
     while at < end:
@@ -181,7 +185,7 @@ def _nested_end(data, at, end):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _list_end(data, at, kind):  # type: ignore[no-untyped-def]
+def _list_end(data, at, kind):
     high = False
     at = _blank(data, at + 1)
     if data[at] == _CLOSE_LIST:
@@ -207,12 +211,12 @@ def _list_end(data, at, kind):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _null_end(data, at):  # type: ignore[no-untyped-def]
+def _null_end(data, at):
     return at + 4 if data[at + 1] == 117 and data[at + 2] == 108 and data[at + 3] == 108 else -1
 
 
 @_compiled
-def _boolean_end(data, at):  # type: ignore[no-untyped-def]
+def _boolean_end(data, at):
     if data[at] == 116:
         return at + 4 if data[at + 1] == 114 and data[at + 2] == 117 and data[at + 3] == 101 else -1
     if (
@@ -227,7 +231,7 @@ def _boolean_end(data, at):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _same(data, at, length, names, begin, stop):  # type: ignore[no-untyped-def]
+def _same(data, at, length, names, begin, stop):
     if length != stop - begin:
         return False
     for offset in range(length):
@@ -237,7 +241,7 @@ def _same(data, at, length, names, begin, stop):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _row(data, at, end, row, names, bounds, kinds, slots, seen, times, spans):  # type: ignore[no-untyped-def]
+def _row(data, at, end, row, names, bounds, kinds, slots, seen, times, spans):
     count = kinds.size
     expected = 0
     high = False
@@ -325,7 +329,8 @@ def _row(data, at, end, row, names, bounds, kinds, slots, seen, times, spans):  
 
 
 @_compiled
-def scan_rows(data, ends, names, bounds, kinds, slots, times, spans):  # type: ignore[no-untyped-def]
+def scan_rows(data, ends, names, bounds, kinds, slots, times, spans):
+    """Scan every row; fills `times` and `spans` and returns each row's status."""
     count = ends.size
     status = np.empty(count, dtype=np.uint8)
     seen = np.full(kinds.size, -1, dtype=np.int64)

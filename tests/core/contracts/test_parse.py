@@ -1,0 +1,200 @@
+"""Bytes become typed rows without a silent cast, row for row, and only bad rows pay for being bad."""
+
+import io
+import json
+from typing import Any
+
+import polars as pl
+import pytest
+
+from fraud_core.contracts import VIRTUAL_MS, Contract, Contracts, judge, parse_block, parse_json, write_block
+from fraud_core.contracts import parse as parse_module
+
+NOW_MS = 1_788_266_100_000
+
+
+def payload(contract: Contract, **change: Any) -> bytes:
+    return json.dumps({**contract.example(), **change}, separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize(
+    ("raw", "codes"),
+    [
+        (b"", ("row.unparseable",)),
+        (b"  ", ("row.unparseable",)),
+        (b"null", ("row.unparseable",)),
+        (b"[1]", ("row.unparseable",)),
+        (b'{"amount_minor":1', ("row.unparseable",)),
+        (b'{"amount_minor":NaN}', ("row.unparseable",)),
+        (b'{"channel":"\xff"}', ("row.unparseable",)),
+        (b"\xef\xbb\xbf{}", ("row.unparseable",)),
+        (b"[" * 100_000, ("row.unparseable",)),
+        (b'{"amount_minor":1}\n{"amount_minor":2}', ("row.unparseable",)),
+        (b'{"amount_minor":1,"amount_minor":1}', ("row.repeated_field",)),
+        (b'{"amount_minor":1,"amount\\u005fminor":1}', ("row.repeated_field",)),
+        (b'{"channel":7}', ("channel.type",)),
+        (b'{"channel":{"a":1}}', ("channel.type",)),
+        (b'{"amount_minor":1.0}', ("amount_minor.type",)),
+        (b'{"amount_minor":1e2}', ("amount_minor.type",)),
+        (b'{"amount_minor":"1"}', ("amount_minor.type",)),
+        (b'{"latitude":"1"}', ("latitude.type",)),
+        (b'{"card_present":1}', ("card_present.type",)),
+        (b'{"zz":null}', ("row.unknown_field",)),
+        (b'{"channel":"\\ud800"}', ("channel.type",)),
+        (b'{"event_ts":"2026-02-29T00:00:00Z"}', ("event_ts.type",)),
+        (b'{"event_ts":"2026-09-01T12:00:60Z"}', ("event_ts.type",)),
+        (b'{"event_ts":1788266096789}', ("event_ts.type",)),
+        (b'{"latitude":1e400}', ()),
+        (b"{}", ()),
+        (b'\t{ "amount_minor" : 1 }\r', ()),
+        (b'{\n"amount_minor": 1\n}', ()),
+    ],
+)
+def test_reading_finds_what_is_not_as_typed(
+    transactions: Contract, raw: bytes, codes: tuple[str, ...]
+) -> None:
+    good = payload(transactions)
+    parsed = parse_json(transactions, [good, raw, good])
+    assert parsed.frame.height == 3
+    assert parsed.found.get(1, ()) == codes
+    assert set(parsed.found) <= {1}
+    assert parsed.payload(1) == raw
+    assert parsed.frame.row(0) == parsed.frame.row(2)
+    assert None not in parsed.frame.row(2)
+
+
+def test_a_number_in_a_text_column_never_becomes_text(transactions: Contract) -> None:
+    parsed = parse_json(transactions, [payload(transactions), payload(transactions, merchant_category=5411)])
+    assert parsed.frame["merchant_category"].to_list() == ["5411", None]
+    assert parsed.found == {1: ("merchant_category.type",)}
+
+
+def test_text_is_read_as_it_was_written(transactions: Contract) -> None:
+    texts = ["é", "😀", 'a"b', "a\\b", "a\nb", "a/b", "\x00", "}\n{", "日本"]
+    payloads = [payload(transactions, merchant_id=text) for text in texts]
+    payloads += [
+        json.dumps({**transactions.example(), "merchant_id": text}, ensure_ascii=False).encode()
+        for text in texts
+    ]
+    parsed = parse_json(transactions, payloads)
+    assert parsed.found == {}
+    assert parsed.frame["merchant_id"].to_list() == texts * 2
+
+
+def test_numbers_keep_every_digit(transactions: Contract) -> None:
+    whole = [0, -1, 10**18 - 1, 10**18, (1 << 63) - 1, -(1 << 63)]
+    fractions = [0.1, 1e-7, 5e-324, 1.7976931348623157e308, 123456789.12345679, 3]
+    parsed = parse_json(
+        transactions,
+        [payload(transactions, amount_minor=a, latitude=b) for a, b in zip(whole, fractions, strict=True)],
+    )
+    assert parsed.found == {}
+    assert parsed.frame["amount_minor"].to_list() == whole
+    assert parsed.frame["latitude"].to_list() == fractions
+
+
+def test_instants_agree_with_python(transactions: Contract) -> None:
+    texts = [
+        "1970-01-01T00:00:00Z",
+        "2024-02-29T23:59:59.999999Z",
+        "2000-03-01T00:00:00.5Z",
+        "9999-12-31T23:59:59Z",
+    ]
+    parsed = parse_json(transactions, [payload(transactions, event_ts=text) for text in texts])
+    expected = pl.Series("event_ts", texts).str.to_datetime(
+        "%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us", time_zone="UTC"
+    )
+    assert parsed.frame["event_ts"].to_list() == expected.to_list()
+
+
+def test_rows_keep_their_places_across_chunks(
+    transactions: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parse_module, "CHUNK_ROWS", 7)
+    payloads = [b"{" if row % 5 == 3 else payload(transactions, amount_minor=row) for row in range(50)]
+    parsed = parse_json(transactions, payloads)
+    assert parsed.frame["amount_minor"].to_list() == [None if row % 5 == 3 else row for row in range(50)]
+    assert set(parsed.found) == {row for row in range(50) if row % 5 == 3}
+
+
+def test_what_the_scanner_lets_through_and_polars_refuses_is_found_by_halving(
+    transactions: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = pl.read_ndjson
+
+    def refuses_row_5(text: bytes, **options: Any) -> pl.DataFrame:
+        if b'"amount_minor":5,' in text:
+            raise pl.exceptions.ComputeError("refused")
+        return real(text, **options)
+
+    monkeypatch.setattr(pl, "read_ndjson", refuses_row_5)
+    parsed = parse_json(transactions, [payload(transactions, amount_minor=row) for row in range(11)])
+    assert parsed.found == {}
+    assert parsed.frame["amount_minor"].to_list() == list(range(11))
+
+
+def test_an_object_keeps_its_text_among_broken_rows(contracts: Contracts) -> None:
+    decisions = contracts.decisions
+    raw = b'{"amount":1.0,"big":1e22, "text":"}\\u00e9"}'
+    line = payload(decisions, event="@").replace(b'"@"', raw)
+    parsed = parse_json(
+        decisions, [b"{", line, b"{", payload(decisions, event="@").replace(b'"@"', b'{"a":1}'), b""]
+    )
+    assert parsed.frame["event"].to_list() == [None, raw.decode(), None, '{"a":1}', None]
+    assert set(parsed.found) == {0, 2, 4}
+
+
+def test_lists_hold_exactly_their_items(contracts: Contracts) -> None:
+    decisions = contracts.decisions
+    good = payload(decisions, vector=[1, None, 0.1], reasons=["a", "é"])
+    parsed = parse_json(decisions, [good, payload(decisions, reasons=[1]), payload(decisions, vector=["1"])])
+    assert parsed.frame["vector"].to_list()[0] == pl.Series([1, None, 0.1], dtype=pl.Float32).to_list()
+    assert parsed.frame["reasons"].to_list()[0] == ["a", "é"]
+    assert parsed.found == {1: ("reasons.type",), 2: ("vector.type",)}
+
+
+def test_nothing_gives_an_empty_frame(transactions: Contract) -> None:
+    parsed = parse_json(transactions, [])
+    assert parsed.frame.height == 0
+    assert dict(parsed.frame.schema) == transactions.polars_schema()
+    assert judge(transactions, parsed.frame, pl.Series([], dtype=pl.Int64)).reasons == {}
+
+
+def test_a_block_returns_the_rows_that_were_written(transactions: Contract) -> None:
+    frame = parse_json(transactions, [payload(transactions, amount_minor=row) for row in range(100)]).frame
+    parsed = parse_block(transactions, write_block(frame))
+    assert parsed.found == {}
+    assert parsed.frame.equals(frame)
+    assert json.loads(parsed.payload(7)) == {**transactions.example(), "amount_minor": 7}
+
+
+def test_a_block_may_say_when_its_rows_became_known(transactions: Contract) -> None:
+    frame = parse_json(transactions, [payload(transactions)] * 3).frame
+    parsed = parse_block(transactions, write_block(frame.with_columns(pl.Series(VIRTUAL_MS, [1, 2, 3]))))
+    assert parsed.found == {}
+    assert parsed.virtual_ms is not None
+    assert parsed.virtual_ms.to_list() == [1, 2, 3]
+    assert VIRTUAL_MS not in parsed.frame.columns
+
+
+def test_a_block_of_other_types_is_violations_with_their_rows_kept(transactions: Contract) -> None:
+    frame = parse_json(transactions, [payload(transactions)] * 2).frame
+    wrong = frame.with_columns(pl.col("amount_minor").cast(pl.Int32), colour=pl.lit("red")).drop(
+        "channel", "device_id"
+    )
+    parsed = parse_block(transactions, write_block(wrong))
+    verdict = judge(transactions, parsed.frame, pl.Series([NOW_MS] * 2), parsed.found)
+    assert verdict.reasons[0] == ("row.unknown_field", "amount_minor.type", "channel.required")
+    assert not verdict.valid.any()
+    assert json.loads(parsed.payload(1))["amount_minor"] == 4250
+
+
+def test_bytes_that_are_no_block_are_one_row_kept_as_bytes(transactions: Contract) -> None:
+    buffer = io.BytesIO()
+    transactions_frame = parse_json(transactions, [payload(transactions)] * 50).frame
+    transactions_frame.write_ipc_stream(buffer, compression="zstd")
+    for broken in (b"", b"no arrow", buffer.getvalue()[:-200]):
+        parsed = parse_block(transactions, broken)
+        assert parsed.found == {0: ("row.unparseable",)}
+        assert parsed.payload(0) == broken
+        assert judge(transactions, parsed.frame, [NOW_MS], parsed.found).reasons == {0: ("row.unparseable",)}
