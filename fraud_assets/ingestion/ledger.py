@@ -38,15 +38,25 @@ def instant(ms: int) -> datetime:
 
 
 def ledger_rows(lake: Lake, stream: str | None = None, shard: int | None = None) -> pl.DataFrame:
-    """The ledger of a stream or shard, the oldest incarnation first, each in the order of its ranges."""
+    """The ledger of a stream or shard, the oldest incarnation first, each in the order of its ranges.
+
+    A column `after` is added: where the rows of a range begin in the tables. It is `start`, but the first range of a log
+    that was wiped starts at 0 again, and its rows after the last of the former life.
+    """
     rows = lake.scan(LEDGER)
     if stream is not None:
         rows = rows.filter(pl.col("stream") == stream)
     if shard is not None:
         rows = rows.filter(pl.col("shard") == shard)
-    life = pl.col("committed_at").min().over("stream", "shard", "incarnation").alias("_life")
+    place = ["stream", "shard"]
     return (
-        rows.collect().with_columns(life).sort("stream", "shard", "_life", "incarnation", "end").drop("_life")
+        rows.collect()
+        .with_columns(pl.col("committed_at").min().over(*place, "incarnation").alias("_life"))
+        .sort(*place, "_life", "incarnation", "end")
+        .drop("_life")
+        .with_columns(
+            pl.max_horizontal("start", pl.col("end").shift(1, fill_value=0).over(place)).alias("after")
+        )
     )
 
 

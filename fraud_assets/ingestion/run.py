@@ -14,13 +14,12 @@ from typing import Literal
 from fraud_assets.ingestion.commit import Commit, ShardIngest
 from fraud_assets.ingestion.failpoint import Failpoint, armed
 from fraud_assets.ingestion.sealing import Seal
-from fraud_assets.lake import Lake, compact, open_lake, stream_tables
+from fraud_assets.lake import STREAMS, Lake, compact, open_lake, stream_tables
 from fraud_core.contracts import Contracts, load_contracts
 from fraud_core.errors import CommitRefused, LogUnavailable
 from fraud_core.log import open_log
 from fraud_core.settings import Settings
 
-STREAMS = ("transactions", "labels", "decisions")
 _LOG = logging.getLogger(__name__)
 _MOST_REFUSALS = 50
 _PATIENCE_S = 30.0

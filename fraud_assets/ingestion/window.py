@@ -36,16 +36,10 @@ def load_window(lake: Lake, contract: Contract, shard: Shard, table: str, size: 
 
 
 def _groups(ranges: pl.DataFrame, size: int) -> list[tuple[int, int]]:
-    """Offset ranges, in order, that hold at least the last `size` valid events, about `_GROUP` events each.
-
-    A log that was wiped goes on at later offsets: its first range, which starts at 0, begins where the former life ended.
-    """
-    joined = ranges.with_columns(
-        pl.max_horizontal("start", pl.col("end").shift(1, fill_value=0)).alias("start")
-    )
+    """Offset ranges, in order, that hold at least the last `size` valid events, about `_GROUP` events each."""
     groups: list[tuple[int, int]] = []
     reached = counted = 0
-    for start, end, valid in joined.select("start", "end", "valid").reverse().iter_rows():
+    for start, end, valid in ranges.select("after", "end", "valid").reverse().iter_rows():
         if reached >= size:
             break
         if groups and counted + valid <= _GROUP:

@@ -1,13 +1,22 @@
 """The lake: Delta tables on a path or in an object store. No Dagster here; the tiers' frameworks stand at the rim."""
 
 from fraud_assets.lake.lake import Lake, open_lake
-from fraud_assets.lake.schemas import LEDGER, ORIGIN, TableSpec, quarantine_of, stream_tables, tables_of
+from fraud_assets.lake.schemas import (
+    LEDGER,
+    ORIGIN,
+    STREAMS,
+    TableSpec,
+    quarantine_of,
+    stream_tables,
+    tables_of,
+)
 from fraud_assets.lake.transactions import read_transactions
 from fraud_assets.lake.upkeep import Upkeep, compact
 
 __all__ = [
     "LEDGER",
     "ORIGIN",
+    "STREAMS",
     "Lake",
     "TableSpec",
     "Upkeep",

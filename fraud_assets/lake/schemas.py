@@ -21,6 +21,7 @@ ORIGIN: Final[dict[str, pl.DataType]] = {
 LEDGER: Final = "ledger"
 DECISIONS: Final = "decisions"
 TRANSACTIONS: Final = "transactions"
+STREAMS: Final = (TRANSACTIONS, "labels", DECISIONS)
 
 _QUARANTINE: Final[dict[str, pl.DataType]] = {
     **ORIGIN,

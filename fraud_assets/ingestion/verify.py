@@ -1,0 +1,185 @@
+"""The proof that nothing was lost and nothing doubled: log = valid + duplicates + quarantine.
+
+Three witnesses that share no memory: the ledger, whose ranges must join and whose counts must add up; the tables, where
+every origin (stream, shard, offset, index) may stand once; and a producer's manifest, which counted before the log did.
+Works through the offsets in pieces, so its memory does not grow with the tables.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from fraud_assets.ingestion.ledger import breaks, ledger_rows
+from fraud_assets.ingestion.plan import Plan
+from fraud_assets.ingestion.proof import StreamProof, VerifyResult
+from fraud_assets.ingestion.reading import read_batch
+from fraud_assets.lake import LEDGER, STREAMS, Lake, open_lake, tables_of
+from fraud_core.contracts import Contract, Contracts, load_contracts
+from fraud_core.errors import LostRange
+from fraud_core.log import Log, Manifest, Shard, open_log
+from fraud_core.settings import Settings
+
+_PIECE: Final = 2_000_000
+
+
+def verify(settings: Settings, manifests: Path | Sequence[Path] | None = None) -> VerifyResult:
+    """Check every stream that was ever ingested, against the manifests of all its producers where they are given.
+
+    Reads only. What is still in the log and not ingested counts as pending. Raises LakeError or LogUnavailable where
+    there is nothing to check with.
+    """
+    contracts, lake, log = load_contracts(settings.contracts), open_lake(settings), open_log(settings)
+    expected = _merged(manifests)
+    result = VerifyResult()
+    try:
+        ledger = ledger_rows(lake)
+        result.problems += [f"Ledger: {problem}. Its ranges must join." for problem in breaks(ledger)]
+        for stream in STREAMS:
+            if lake.exists(tables_of(stream)[0]):
+                check = _StreamCheck(lake, log, contracts, stream, result.problems)
+                result.streams[stream] = check.prove(ledger.filter(pl.col("stream") == stream))
+    finally:
+        log.close()
+    for stream, count in expected.streams.items():
+        proof = result.streams.setdefault(stream, StreamProof())
+        _compare(stream, proof, count.events, (count.ids, count.id_hash_sum), result.problems)
+    return result
+
+
+def _merged(manifests: Path | Sequence[Path] | None) -> Manifest:
+    whole = Manifest()
+    for path in [manifests] if isinstance(manifests, Path) else manifests or ():
+        whole.merge(Manifest.load(path))
+    return whole
+
+
+def _compare(stream: str, proof: StreamProof, events: int, ids: tuple[int, int], problems: list[str]) -> None:
+    found = proof.events + proof.pending
+    if found < events:
+        proof.lost = max(proof.lost, events - found)
+        problems.append(
+            f"{stream}: its producers sent {events} events, {found} are accounted for: {events - found} are lost."
+        )
+    elif found > events:
+        problems.append(
+            f"{stream}: {found} events are accounted for, {found - events} more than its producers' manifests say: a producer "
+            "repeated an append, or its manifest was not given."
+        )
+    elif (proof.ids, proof.id_hash_sum) != ids:
+        problems.append(
+            f"{stream}: as many events as its producers sent, but not the same ones: {ids[0]} readable ids with the sum "
+            f"{ids[1]:016x} were sent, {proof.ids} with {proof.id_hash_sum:016x} found."
+        )
+
+
+class _StreamCheck:
+    """Checks the tables of one stream against its part of the ledger, and counts what the log still holds."""
+
+    def __init__(self, lake: Lake, log: Log, contracts: Contracts, stream: str, problems: list[str]) -> None:
+        self.lake, self.log, self.contracts, self.stream, self.problems = (
+            lake,
+            log,
+            contracts,
+            stream,
+            problems,
+        )
+        self.contract: Contract = contracts.for_stream(stream)
+        self.quarantine, *self.mains = tables_of(stream)
+        self.tables = {name: lake.table(name) for name in (self.quarantine, *self.mains)}
+        self.proof = StreamProof()
+
+    def prove(self, ledger: pl.DataFrame) -> StreamProof:
+        """The proof of this stream."""
+        for name, total in (
+            ("events", "events"),
+            ("valid", "valid"),
+            ("duplicates", "duplicates"),
+            ("quarantined", "violations"),
+        ):
+            setattr(self.proof, name, int(ledger[total].sum()))
+        odd = ledger.filter(pl.col("events") != pl.col("valid") + pl.col("duplicates") + pl.col("violations"))
+        if odd.height:
+            self.problems.append(f"{self.stream}: {odd.height} rows of the ledger do not add up.")
+        for (number,), ranges in ledger.group_by(["shard"], maintain_order=True):
+            for piece in _pieces(ranges):
+                self._check_piece(int(number), piece)
+        for shard in self.log.shards(self.stream):
+            self._count_pending(shard)
+        return self.proof
+
+    def _check_piece(self, shard: int, ranges: pl.DataFrame) -> None:
+        counted: list[pl.DataFrame] = []
+        for name in (self.quarantine, *self.mains):
+            rows = self._rows(name, shard, ranges)
+            counted.append(rows.select("_offset", "_index"))
+            wanted = ranges["valid"] if name in self.mains else ranges["duplicates"] + ranges["violations"]
+            self._check_counts(name, shard, rows, ranges, wanted.to_numpy())
+            if name in (self.quarantine, self.mains[-1]):
+                self.proof.add_ids(rows["id"])
+        for name, main in zip(self.mains, counted[1:], strict=True):
+            both = main.join(counted[0], on=["_offset", "_index"], how="semi").height
+            if both:
+                self.proof.duplicated += both
+                self.problems.append(
+                    f"{self.stream}/{shard}: {both} events stand in {name} and in quarantine."
+                )
+
+    def _check_counts(
+        self, name: str, shard: int, rows: pl.DataFrame, ranges: pl.DataFrame, wanted: Any
+    ) -> None:
+        repeated = rows.height - rows.select("_offset", "_index").n_unique()
+        which = np.searchsorted(
+            ranges["end"].to_numpy(), rows.unique(["_offset", "_index"])["_offset"].to_numpy()
+        )
+        found = np.bincount(which, minlength=ranges.height)
+        missing, extra = int(np.maximum(wanted - found, 0).sum()), int(np.maximum(found - wanted, 0).sum())
+        self.proof.duplicated += repeated + extra
+        self.proof.lost += missing
+        if repeated or extra:
+            self.problems.append(f"{self.stream}/{shard}: {name} holds {repeated + extra} rows too many.")
+        if missing:
+            at = ranges.row(int(np.argmax(wanted > found)), named=True)
+            self.problems.append(
+                f"{self.stream}/{shard}: {name} lacks {missing} rows that the ledger counts, the first between offsets "
+                f"{at['start']} and {at['end']}."
+            )
+
+    def _rows(self, name: str, shard: int, ranges: pl.DataFrame) -> pl.DataFrame:
+        event_id = "event_id" if name == self.quarantine else self.contracts.for_stream(name).event_id
+        return (
+            self.lake.scan(self.tables[name])
+            .filter(
+                pl.col("_stream") == self.stream,
+                pl.col("_shard") == shard,
+                pl.col("_offset") > ranges["after"][0],
+                pl.col("_offset") <= ranges["end"][-1],
+            )
+            .select("_offset", "_index", pl.col(event_id).alias("id"))
+            .collect()
+        )
+
+    def _count_pending(self, shard: Shard) -> None:
+        after, end = self.lake.committed(self.lake.table(LEDGER), shard.app_id), self.log.end(shard)
+        try:
+            while after < end:
+                batch = read_batch(
+                    self.log, shard, Plan(after, end, (), judged=False), self.contracts, 200_000
+                )
+                if batch.end == after:
+                    break
+                self.proof.pending += len(batch)
+                self.proof.add_ids(batch.rows[self.contract.event_id])
+                after = batch.end
+        except LostRange as error:
+            self.proof.lost += 1  # how many is known to the producer alone
+            self.problems.append(str(error))
+
+
+def _pieces(ranges: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Consecutive ranges with about `_PIECE` events together."""
+    piece = (ranges["events"].cum_sum() - 1) // _PIECE
+    for _, part in ranges.with_columns(piece.alias("_piece")).group_by(["_piece"], maintain_order=True):
+        yield part
