@@ -102,8 +102,8 @@ TIERS   := --extra orchestration --extra serving --extra kafka
 requirements: $(STAMPS)/venv ## recompile the pinned, hashed requirements (UPGRADE=1 moves the pins)
 	@$(UV) pip compile --quiet --no-header --generate-hashes --no-emit-index-url --universal --python-version 3.11 \
 	  $(if $(UPGRADE),--upgrade) -o requirements/bootstrap.txt requirements/bootstrap.in
-	@$(COMPILE) $(if $(UPGRADE),--upgrade) --extra cpu $(TIERS) -o requirements/cpu.txt pyproject.toml
-	@$(COMPILE) $(if $(UPGRADE),--upgrade) --extra gpu $(TIERS) -o requirements/gpu.txt pyproject.toml
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) --extra cpu $(TIERS) --group editable -o requirements/cpu.txt pyproject.toml
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) --extra gpu $(TIERS) --group editable -o requirements/gpu.txt pyproject.toml
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) --extra cpu $(TIERS) --group dev -o requirements/dev.txt pyproject.toml
 	@$(UV) pip compile --quiet --no-header --generate-hashes --no-emit-index-url --no-deps --python-version 3.11 --python-platform x86_64-manylinux_2_35 \
 	  $(if $(UPGRADE),--upgrade) -o requirements/triton.txt requirements/triton.in
