@@ -58,7 +58,7 @@ def choose_windows(
     first days, whose features look back on nothing) = 10 % of the range, at most 14 days, of what is left; train =
     everything between. Raises TrainingError when the range is too short.
     """
-    start = ceil_day(first)
+    start = floor_day(first)
     end = floor_day(trained_at - maturity)
     days = max((end - start) // DAY, 0)
     if days < 4:
@@ -91,12 +91,6 @@ def choose_windows(
 def floor_day(at: datetime) -> datetime:
     """Midnight (UTC) at or before."""
     return at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-
-
-def ceil_day(at: datetime) -> datetime:
-    """Midnight (UTC) at or after."""
-    floor = floor_day(at)
-    return floor if floor == at else floor + DAY
 
 
 def _whole(span: timedelta) -> int:

@@ -1,0 +1,137 @@
+"""Which payments a model learns from: as known at T, mature, with an outcome, split by time."""
+
+from datetime import timedelta
+
+import polars as pl
+import pytest
+
+from fraud_assets.modelling.training_set import TrainingSet, select_training_rows
+from fraud_assets.modelling.windows import Windows, choose_windows
+from fraud_core.errors import TrainingError
+from tests.assets.modelling.samples import END, FEATURES, MATURITY, ROLES, START, payments
+
+DAY = timedelta(days=1)
+
+
+def select(features: pl.DataFrame, labels: pl.DataFrame, **options: object) -> TrainingSet:
+    return select_training_rows(
+        features,
+        labels,
+        options.pop("trained_at", END),
+        MATURITY,
+        roles=ROLES,
+        feature_names=FEATURES,
+        **options,
+    )
+
+
+def test_splits_follow_one_another_and_keep_the_delay(training_set: TrainingSet) -> None:
+    bounds = {
+        split: (rows["paid_at"].min(), rows["paid_at"].max())
+        for split in ("train", "validation", "delay", "test")
+        for rows in [training_set.rows(split)]
+    }
+    assert bounds["train"][1] < bounds["validation"][0] < bounds["validation"][1] < bounds["delay"][0]
+    assert bounds["test"][0] - bounds["validation"][1] >= MATURITY
+    assert bounds["test"][1] <= END - MATURITY
+    assert all(0 < frauds < rows for rows, frauds in training_set.counts.values())
+
+
+def test_every_row_is_selected_or_counted_as_left_out(training_set: TrainingSet) -> None:
+    features, _ = payments()
+    assert len(training_set.frame) + sum(training_set.left_out.values()) == len(features)
+    assert training_set.frame["payment_id"].n_unique() == len(training_set.frame)
+
+
+def test_the_label_is_the_latest_known_at_training_time_and_absent_means_genuine() -> None:
+    features, labels = payments()
+    windows = choose_windows(START, END, MATURITY)
+    early = features.filter(pl.col("paid_at").is_between(windows.train_from, windows.validation_from))
+    told, corrected, later, never = early.head(4)["payment_id"]
+    labels = labels.filter(~pl.col("payment_id").is_in([told, corrected, later, never]))
+    said = [
+        (told, True, END - 9 * DAY),
+        (corrected, False, END),
+        (corrected, True, END - 9 * DAY),
+        (later, True, END + timedelta(microseconds=1)),
+    ]
+    more = pl.DataFrame(said, schema=["payment_id", "is_fraud", "known_at"], orient="row").with_columns(
+        pl.col("known_at").cast(pl.Datetime("us", "UTC"))
+    )
+    selected = select(features, pl.concat([more, labels]))
+    found = dict(selected.frame.select("payment_id", "is_fraud").iter_rows())
+    assert (found[told], found[corrected], found[later], found[never]) == (True, False, False, False)
+
+
+def test_immature_payments_and_declined_ones_are_no_rows() -> None:
+    features, labels = payments()
+    declined = pl.when(pl.col("amount_minor") > 90_000).then(pl.lit("decline")).otherwise(pl.lit("approve"))
+    undecided = pl.when(pl.col("amount_minor") < 10_000).then(None).otherwise(declined)
+    selected = select(features.with_columns(decision=undecided), labels)
+    assert selected.frame["amount_minor"].max() <= 90_000
+    assert selected.frame["amount_minor"].min() < 10_000
+    assert selected.left_out["declined"] == len(features.filter(pl.col("amount_minor") > 90_000))
+    assert selected.left_out["immature"] > 0
+    assert selected.frame["paid_at"].max() <= END - MATURITY
+
+
+def test_what_arrived_after_training_time_is_not_seen() -> None:
+    features, labels = payments()
+    late = pl.when(pl.col("noise") > 1).then(pl.lit(END + DAY)).otherwise(pl.col("known_at"))
+    selected = select(features.with_columns(known_at=late), labels)
+    assert selected.frame["noise"].max() <= 1
+
+
+def test_the_snapshot_names_the_content() -> None:
+    features, labels = payments(6000)
+    first = select(features, labels)
+    assert (
+        select(features.sample(fraction=1.0, shuffle=True, seed=3), labels.reverse()).snapshot
+        == first.snapshot
+    )
+    changed = features.with_columns(
+        pl.col("noise") + pl.when(pl.col("payment_id") == "p-002000").then(1e-3).otherwise(0)
+    )
+    assert select(changed.cast({"noise": pl.Float32}), labels).snapshot != first.snapshot
+    assert select(features, labels.tail(-30)).snapshot != first.snapshot
+
+
+def test_missing_columns_and_windows_without_fraud_say_what_to_do() -> None:
+    features, labels = payments(6000)
+    with pytest.raises(TrainingError, match="missing: speed"):
+        select(features.drop("speed"), labels)
+    with pytest.raises(TrainingError, match="missing: known_at"):
+        select(features, labels.drop("known_at"))
+    with pytest.raises(TrainingError, match="train window should hold frauds"):
+        select(features, labels.clear())
+    with pytest.raises(TrainingError, match="No payment was known"):
+        select(features, labels, trained_at=START - DAY)
+
+
+@pytest.mark.parametrize("days", [12, 30, 90, 157, 400])
+def test_windows_chosen_from_the_range_leave_most_of_it_to_training(days: int) -> None:
+    windows = choose_windows(START, START + days * DAY, MATURITY)
+    assert windows.test_to == START + (days - 7) * DAY
+    assert windows.delay == MATURITY or days < 36
+    assert DAY <= windows.test_to - windows.test_from <= 14 * DAY
+    assert windows.train_to - windows.train_from >= (windows.test_to - START) * 0.4
+    assert windows.train_from >= START
+
+
+def test_windows_can_be_the_handbooks() -> None:
+    windows = choose_windows(START, END, MATURITY, test=7 * DAY, delay=7 * DAY, train=7 * DAY)
+    assert (
+        windows.train_to - windows.train_from
+        == windows.test_to - windows.test_from
+        == windows.delay
+        == 7 * DAY
+    )
+
+
+def test_windows_that_do_not_fit_say_what_to_do() -> None:
+    with pytest.raises(TrainingError, match="Ingest a longer history"):
+        choose_windows(START, START + 10 * DAY, MATURITY)
+    with pytest.raises(TrainingError, match="do not fit"):
+        choose_windows(START, END, MATURITY, train=50 * DAY)
+    with pytest.raises(TrainingError, match="must follow one another"):
+        Windows(START, START, START, START, END)
