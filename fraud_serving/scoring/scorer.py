@@ -188,7 +188,7 @@ class Scorer:
             metrics.FALLBACKS.labels(answer.fallback_reason).inc()
         if answer.score is not None:
             metrics.SCORES.observe(answer.score)
-        return Answered(content)
+        return Answered(content, logged=answer.logged)
 
     @staticmethod
     def _count_repeat(outcome: Outcome) -> None:

@@ -39,10 +39,11 @@ def submit(contract: Contract, event: dict[str, Any], trace_id: str, received: f
 
 @dataclass(frozen=True)
 class Answered:
-    """An answer, as JSON. `repeated`: it was given before, to the same body."""
+    """An answer, as JSON. `repeated`: it was given before, to the same body. `logged`: the decision is in the log."""
 
     content: bytes
     repeated: bool = False
+    logged: bool = True
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The HTTP face: routes, problems, documents. Everything it answers comes from the runtime."""

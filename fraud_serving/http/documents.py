@@ -1,0 +1,162 @@
+"""The OpenAPI document, made from the contract, and the page that shows it without any outside file."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from fraud_core.contracts import Contract
+from fraud_serving.http.problems import MEDIA_TYPE, TITLES
+from fraud_serving.http.requests import MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_EVENT_BYTES
+from fraud_serving.scoring.answer import Answer
+from fraud_serving.scoring.fallback import DECISIONS
+
+DOCS_PAGE: Final = Path(__file__).with_name("docs.html")
+EXAMPLE_ANSWER: Final = {
+    "transaction_id": "txn_00f3a9c41b7e", "score": 0.0123, "decision": "approve", "reasons": [],
+    "model_version": "m-20260901T000000Z-1a2b3c4d", "route": "champion", "backend": "triton", "fallback_reason": None,
+    "degraded": False, "logged": True, "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "latency_ms": 2.1,
+}  # fmt: skip
+
+
+def openapi(contract: Contract, version: str) -> dict[str, Any]:
+    """OpenAPI 3.1 of the service for one transactions contract."""
+    event = contract.json_schema()
+    event.pop("$schema", None)
+    (_,), components = msgspec.json.schema_components([Answer], ref_template="#/components/schemas/{name}")
+    answer = components["Answer"]
+    answer["properties"]["decision"] = {"type": "string", "enum": list(DECISIONS)}
+    answer["examples"] = [EXAMPLE_ANSWER | {"transaction_id": contract.example()[contract.event_id]}]
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Spearhead scoring",
+            "version": version,
+            "description": "Scores payments for fraud. The event is what the data contract "
+            f"`{contract.name}` {contract.version} says; unknown fields are refused.",
+        },
+        "paths": {
+            "/v1/score": {"post": _score()},
+            "/v1/score/batch": {"post": _batch(contract)},
+            "/v1/model": {
+                "get": _get("What is live: the champion, its thresholds and metrics, and where it runs.")
+            },
+            "/livez": {"get": _get("200 while the process runs.")},
+            "/readyz": {"get": _get("200 when everything is there; 503 with what is missing.")},
+            "/metrics": {"get": _get("Prometheus metrics.", "text/plain")},
+        },
+        "components": {
+            "schemas": components
+            | {"Event": event, "Answer": answer, "Problem": _problem_schema(), "BatchItem": _item()}
+        },
+    }
+
+
+def docs_page() -> str:
+    """The page at /docs: one file, no outside script, style or font."""
+    return DOCS_PAGE.read_text(encoding="utf-8")
+
+
+def _score() -> dict[str, Any]:
+    return {
+        "summary": "Score one payment",
+        "description": "Idempotent by event id: the same body gets the first answer again (header Idempotent-Replay: true), "
+        f"another body 409. At most {MAX_EVENT_BYTES} bytes. Send `traceparent` to name the trace.",
+        "requestBody": _body({"$ref": "#/components/schemas/Event"}),
+        "responses": _responses(
+            {"$ref": "#/components/schemas/Answer"}, "malformed-body", "id-conflict", "body-too-large", "invalid-event", "in-progress"
+        ),
+    }  # fmt: skip
+
+
+def _batch(contract: Contract) -> dict[str, Any]:
+    return {
+        "summary": "Score many payments",
+        "description": f"At most {MAX_BATCH_EVENTS} events and {MAX_BATCH_BYTES} bytes. One item per event, in order: an answer, or the "
+        "problem that the event alone would have got. Events are applied in the order given.",
+        "requestBody": _body(
+            {
+                "type": "object",
+                "required": ["events"],
+                "additionalProperties": False,
+                "properties": {
+                    "events": {
+                        "type": "array",
+                        "maxItems": MAX_BATCH_EVENTS,
+                        "items": {"$ref": "#/components/schemas/Event"},
+                    }
+                },
+                "examples": [{"events": [contract.example()]}],
+            }
+        ),
+        "responses": _responses(
+            {
+                "type": "object",
+                "required": ["results"],
+                "properties": {"results": {"type": "array", "items": {"$ref": "#/components/schemas/BatchItem"}}},
+            },
+            "malformed-body", "body-too-large", "batch-too-large",
+        ),
+    }  # fmt: skip
+
+
+def _get(description: str, media_type: str = "application/json") -> dict[str, Any]:
+    return {
+        "summary": description,
+        "responses": {"200": {"description": description, "content": {media_type: {}}}},
+    }
+
+
+def _body(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
+def _responses(schema: dict[str, Any], *problems: str) -> dict[str, Any]:
+    responses: dict[str, Any] = {
+        "200": {"description": "Scored", "content": {"application/json": {"schema": schema}}}
+    }
+    for kind in problems:
+        status, title = TITLES[kind]
+        known = responses.setdefault(
+            str(status),
+            {
+                "description": title,
+                "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            },
+        )
+        if title not in known["description"]:
+            known["description"] += f"; or: {title}"
+    return responses
+
+
+def _item() -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["status"],
+        "properties": {
+            "status": {
+                "type": "integer",
+                "description": "The HTTP status that the event alone would have got.",
+            },
+            "answer": {"$ref": "#/components/schemas/Answer"},
+            "problem": {"$ref": "#/components/schemas/Problem"},
+        },
+    }
+
+
+def _problem_schema() -> dict[str, Any]:
+    text = {"type": "string"}
+    violation = {"code": text, "field": {"type": ["string", "null"]}, "message": text}
+    return {
+        "type": "object",
+        "description": "RFC 9457 problem details.",
+        "required": ["type", "title", "status", "detail"],
+        "properties": {
+            "type": {"type": "string", "enum": [f"urn:spearhead:problem:{kind}" for kind in TITLES]},
+            "title": text,
+            "status": {"type": "integer"},
+            "detail": text,
+            "trace_id": text,
+            "violations": {"type": "array", "items": {"type": "object", "properties": violation}},
+        },
+    }

@@ -1,0 +1,47 @@
+"""Errors as problem documents (RFC 9457): a stable type, a title, what was found, what to do."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+from fraud_core.contracts import Violation
+
+MEDIA_TYPE = "application/problem+json"
+TITLES = {
+    "malformed-body": (400, "The body is not JSON"),
+    "invalid-event": (422, "The event breaks the contract"),
+    "id-conflict": (409, "The event id is known with another body"),
+    "in-progress": (503, "The same event is being scored right now"),
+    "body-too-large": (413, "The body is too large"),
+    "batch-too-large": (413, "The batch holds too many events"),
+    "not-found": (404, "There is nothing here"),
+    "method-not-allowed": (405, "This address does not answer that method"),
+    "internal": (500, "Something went wrong inside the service"),
+}
+
+
+def problem(
+    kind: str, detail: str, trace_id: str = "", violations: Sequence[Violation] = ()
+) -> dict[str, Any]:
+    """A problem document of one of the kinds in TITLES."""
+    status, title = TITLES[kind]
+    document: dict[str, Any] = {
+        "type": f"urn:spearhead:problem:{kind}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+    }
+    if trace_id:
+        document["trace_id"] = trace_id
+    if violations:
+        document["violations"] = [
+            {"code": each.code, "field": each.field, "message": each.message} for each in violations
+        ]
+    return document
+
+
+def respond(document: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    """A problem document as a response."""
+    return Response(msgspec.json.encode(document), document["status"], media_type=MEDIA_TYPE, headers=headers)

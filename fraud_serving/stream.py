@@ -1,0 +1,207 @@
+"""The stream scorer: payments that producers put on the `transactions` stream are scored as those over HTTP are.
+
+It is a registered reader of the log, so nothing is trimmed before it was seen, and it goes through the same claim: a
+payment scored over HTTP too, or read again after a crash, is neither applied nor logged twice.
+
+What it passes over, counted: events that break the contract (ingestion quarantines them), events that the state's last
+rebuild has folded already, and events known for longer than `scorer_max_age_s` (history for the lake, or a backlog too
+old to act on); these are left to the next rebuild of the state.
+"""
+
+import asyncio
+import json
+import logging
+import secrets
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from fraud_core.contracts import check_event, parse_block
+from fraud_core.errors import LogUnavailable, LostRange
+from fraud_core.log import Entries, Log, Shard, open_log
+from fraud_core.settings import Settings
+from fraud_serving.runtime import Runtime
+from fraud_serving.scoring import metrics
+from fraud_serving.scoring.submission import Answered, Conflict, Outcome, Submission, submit
+
+log = logging.getLogger(__name__)
+
+STREAM: Final = "transactions"
+READER: Final = "scorer"
+ENTRIES: Final = 256
+"""Entries of one read; a block entry counts as one and may hold many events."""
+CHUNK: Final = 64
+IDLE_S: Final = 0.02
+RETRY_S: Final = 0.5
+
+
+@dataclass(frozen=True)
+class Pending:
+    """One event as found in the log."""
+
+    payload: bytes
+    known_ms: int
+
+
+class StreamScorer:
+    """Reads every shard of the stream, scores, and records how far it came."""
+
+    def __init__(self, runtime: Runtime, events: Log) -> None:
+        self._runtime = runtime
+        self._log = events
+        self._contract = runtime.contracts.transactions
+        self._max_age_ms = runtime.settings.scorer_max_age_s * 1000
+        self._positions: dict[Shard, int] = {}
+        self._folded: tuple[int, int] = (-1, 0)
+        self.scored = 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Score until `stop` is set."""
+        while not stop.is_set():
+            try:
+                found = await self.step()
+            except LogUnavailable as error:
+                log.warning("%s", error)
+                await asyncio.sleep(RETRY_S)
+                continue
+            if not found:
+                await asyncio.sleep(IDLE_S)
+
+    async def step(self) -> int:
+        """One read of every shard; returns how many entries were finished."""
+        if not self._positions:
+            self._positions = await asyncio.to_thread(self._begin)
+        finished = 0
+        for shard, after in list(self._positions.items()):
+            entries = await asyncio.to_thread(self._read, shard, after)
+            if not len(entries):
+                continue
+            await self._score(entries)
+            await asyncio.to_thread(self._log.advance_reader, shard, READER, entries.end)
+            self._positions[shard] = entries.end
+            finished += len(entries)
+        return finished
+
+    def _begin(self) -> dict[Shard, int]:
+        """Go on where this reader stopped; on first use at the oldest entry, whatever is too old being passed over."""
+        positions = {}
+        for shard in self._log.shards(STREAM):
+            after = self._log.readers(shard).get(READER)
+            if after is None:
+                after = 0
+                try:
+                    self._log.read(shard, 0, self._log.end(shard), 1)
+                except LostRange:  # ingestion trimmed up to the entry that it keeps, which is in the lake
+                    after = self._log.oldest(shard)
+                self._log.advance_reader(shard, READER, after)
+            positions[shard] = after
+        return positions
+
+    def _read(self, shard: Shard, after: int) -> Entries:
+        return self._log.read(shard, after, self._log.end(shard), ENTRIES)
+
+    async def _score(self, entries: Entries) -> None:
+        folded_ms = await self._folded_until()
+        chunk: list[Submission] = []
+        for pending in self._pending(entries, folded_ms):
+            submission = self._submission(pending)
+            if submission is not None:
+                chunk.append(submission)
+            if len(chunk) == CHUNK:
+                await self._settle(chunk)
+                chunk = []
+        await self._settle(chunk)
+
+    def _pending(self, entries: Entries, folded_ms: int) -> Iterator[Pending]:
+        oldest_ms = time.time_ns() // 1_000_000 - self._max_age_ms
+        for kind, payload, append, virtual in zip(
+            entries.kinds,
+            entries.payloads,
+            entries.append_ms.tolist(),
+            entries.virtual_ms.tolist(),
+            strict=True,
+        ):
+            for pending in self._rows(kind, payload, min(append, virtual) if virtual >= 0 else append):
+                if pending.known_ms <= folded_ms:
+                    metrics.SKIPPED.labels("folded").inc()
+                elif pending.known_ms < oldest_ms:
+                    metrics.SKIPPED.labels("too_old").inc()
+                else:
+                    yield pending
+
+    def _rows(self, kind: str, payload: bytes, known_ms: int) -> Iterator[Pending]:
+        if kind == "json":
+            yield Pending(payload, known_ms)
+            return
+        block = parse_block(self._contract, payload)
+        virtual: Sequence[int | None] = (
+            [None] * block.frame.height if block.virtual_ms is None else block.virtual_ms.to_list()
+        )
+        for row, own_ms in enumerate(virtual):
+            row_ms = known_ms if own_ms is None else min(known_ms, own_ms)
+            yield Pending(block.payload(row), row_ms)
+
+    def _submission(self, pending: Pending) -> Submission | None:
+        """None for an event that breaks the contract: the lake's quarantine is where it is kept."""
+        try:
+            event: Any = msgspec.json.decode(pending.payload)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            event = None
+        if not isinstance(event, dict) or check_event(self._contract, event, pending.known_ms):
+            metrics.REFUSED.labels("stream").inc()
+            return None
+        return submit(self._contract, event, secrets.token_hex(16), time.monotonic())
+
+    async def _settle(self, chunk: list[Submission]) -> None:
+        """Score until every decision is logged, here or by whoever holds the claim; conflicts are counted and left."""
+        while chunk:
+            outcomes = await self._runtime.scorer.score(chunk)
+            self.scored += sum(isinstance(found, Answered) and found.logged for found in outcomes)
+            chunk = [
+                submission
+                for submission, outcome in zip(chunk, outcomes, strict=True)
+                if not _is_settled(outcome)
+            ]
+            if chunk:
+                await asyncio.sleep(RETRY_S)
+
+    async def _folded_until(self) -> int:
+        """Known time up to which the state's rebuild has folded the log, from the registry of epochs."""
+        state = self._runtime.state
+        if self._folded[0] != state.epoch():
+            registered = await state.client.hget(state.calls.epochs_key, str(state.epoch()))  # type: ignore[misc]
+            self._folded = (state.epoch(), int(json.loads(registered)["known_ms"]) if registered else 0)
+        return self._folded[1]
+
+
+def _is_settled(outcome: Outcome) -> bool:
+    return outcome.logged if isinstance(outcome, Answered) else isinstance(outcome, Conflict)
+
+
+async def run(settings: Settings) -> None:
+    """Run a stream scorer until SIGINT or SIGTERM. It begins once there is a model and a state to score with."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    runtime = Runtime(settings, source="stream")
+    await runtime.start()
+    try:
+        said: dict[str, str] = {}
+        while not stop.is_set() and not (readiness := runtime.readiness()).ready:
+            if readiness.missing != said:
+                said = readiness.missing
+                log.warning("Waiting: %s", "; ".join(said.values()))
+            await asyncio.sleep(RETRY_S)
+        if not stop.is_set():
+            events = open_log(settings)
+            scorer = StreamScorer(runtime, events)
+            log.warning("Scoring the stream %s", STREAM)
+            await scorer.run(stop)
+            events.close()
+    finally:
+        await runtime.stop()
