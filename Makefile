@@ -17,7 +17,7 @@ REQUIREMENTS ?= requirements/dev.txt
 PYTEST_ARGS  ?=
 DEMO_ARGS    ?=
 
-.PHONY: help install demo test test-all test-slow check lint format types imports requirements snapshots clean
+.PHONY: help install demo test test-all test-slow check lint format types imports secrets requirements snapshots clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,7 +38,9 @@ $(STAMPS)/venv: requirements/bootstrap.txt
 
 $(STAMPS)/packages: $(STAMPS)/venv $(REQUIREMENTS)
 	@echo "Installing packages from $(REQUIREMENTS)"
-	@$(UV) pip install --python $(BIN)/python --require-hashes -r $(REQUIREMENTS)
+	@$(UV) pip install --python $(BIN)/python --require-hashes -r $(REQUIREMENTS) || { \
+	  echo "uv could not install them; trying pip, which knows this machine's own settings for registries"; \
+	  $(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r $(REQUIREMENTS); }
 	@touch $@
 
 $(STAMPS)/installed: $(STAMPS)/packages pyproject.toml
@@ -55,7 +57,8 @@ $(STAMPS)/triton: $(STAMPS)/venv requirements/triton.txt
 	else \
 	  echo "Installing Triton into .venv-triton"; \
 	  test -x .venv-triton/bin/python || "$$python" -m venv --without-pip .venv-triton; \
-	  $(UV) pip install --python .venv-triton/bin/python --no-deps --require-hashes -r requirements/triton.txt; \
+	  $(UV) pip install --python .venv-triton/bin/python --no-deps --require-hashes -r requirements/triton.txt \
+	    || $(BIN)/python -m pip --python .venv-triton/bin/python install --no-deps --require-hashes -r requirements/triton.txt; \
 	fi
 	@touch $@
 
@@ -78,7 +81,7 @@ test-slow: install ## only the long drills
 	@mkdir -p build
 	@$(BIN)/python -m pytest -m slow --junitxml=build/junit-slow.xml $(PYTEST_ARGS)
 
-check: lint types imports
+check: lint types imports secrets
 
 lint: install ## ruff: rules and format
 	@$(BIN)/ruff check
@@ -89,6 +92,9 @@ types: install ## mypy: strict on fraud_core
 
 imports: install ## import-linter: the tiers stay apart
 	@$(BIN)/lint-imports
+
+secrets: install ## detect-secrets: nothing that looks like a credential, beyond the reviewed baseline
+	@git ls-files -z -- ':!requirements/*.txt' 2>/dev/null | xargs -0 -r $(BIN)/detect-secrets-hook --baseline .secrets.baseline
 
 format: install ## let ruff rewrite the code
 	@$(BIN)/ruff check --fix
