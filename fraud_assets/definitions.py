@@ -1,0 +1,23 @@
+"""The code location: assembles what the folders under `orchestration` declare."""
+
+import dagster as dg
+
+from fraud_assets import orchestration
+from fraud_assets.orchestration import jobs, schedules, sensors
+from fraud_assets.orchestration.handles import HandleStore
+from fraud_assets.orchestration.resources import Platform
+
+
+@dg.definitions
+def definitions() -> dg.Definitions:
+    """Assemble the graph."""
+    platform = Platform()
+    return dg.Definitions(
+        assets=dg.load_assets_from_package_module(orchestration),
+        asset_checks=dg.load_asset_checks_from_package_module(orchestration),
+        jobs=jobs,
+        schedules=schedules,
+        sensors=sensors,
+        resources={"platform": platform, "handles": HandleStore(platform=platform)},
+        executor=dg.in_process_executor,
+    )

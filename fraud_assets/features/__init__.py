@@ -1,0 +1,5 @@
+"""The feature table: the offline execution of the feature set, one row per transaction, by event date."""
+
+from fraud_assets.features.build import FEATURES, build_features, feature_table_schema
+
+__all__ = ["FEATURES", "build_features", "feature_table_schema"]

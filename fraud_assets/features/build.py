@@ -1,0 +1,67 @@
+"""Compute the features of a range of event dates and replace those partitions.
+
+A value depends only on events that arrived up to its own, so a range can be computed again at any time with the same
+result; partitions outside the range are never touched.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+
+import polars as pl
+
+from fraud_assets.lake import Lake, read_transactions
+from fraud_core.contracts import Contract, Contracts
+from fraud_core.features import FeatureSet, compute_offline
+
+FEATURES = "features"
+
+
+@dataclass(frozen=True)
+class FeatureBuild:
+    """What one build wrote: rows per event date, and how many events were folded to reach them."""
+
+    rows: dict[date, int]
+    folded: int
+    read_from: datetime
+
+
+def feature_table_schema(contract: Contract, features: FeatureSet) -> dict[str, pl.DataType]:
+    """Columns of the table: identity, time, entities and amount as they came, then one Float32 per feature."""
+    schema = contract.polars_schema()
+    carried = [contract.event_id, contract.event_time, *dict.fromkeys(contract.entities.values())]
+    if contract.amount and contract.amount not in carried:
+        carried.append(contract.amount)
+    return (
+        {name: schema[name] for name in carried}
+        | {"event_date": pl.Date(), "known_at": pl.Datetime("us", "UTC"), "feature_set_hash": pl.String()}
+        | {name: pl.Float32() for name in features.names}
+    )
+
+
+def build_features(
+    lake: Lake, contracts: Contracts, features: FeatureSet, first: date, last: date
+) -> FeatureBuild:
+    """Replace the partitions `first`..`last` (event dates, inclusive) of the feature table.
+
+    Everything known since `first` minus the feature set's horizon is folded, so that windows are full at `first`.
+    """
+    contract = contracts.transactions
+    read_from = datetime.combine(first, time(), UTC) - features.horizon
+    events = read_transactions(lake, contract, known_from=read_from).collect()
+    labels = (
+        lake.scan("labels").filter(pl.col("event_date") >= (read_from - timedelta(days=1)).date()).collect()
+        if lake.exists("labels")
+        else None
+    )
+    values = compute_offline(features, events, labels)
+    schema = feature_table_schema(contract, features)
+    table = (
+        pl.concat([events, values.select(features.names)], how="horizontal")
+        .with_columns(pl.lit(features.hash).alias("feature_set_hash"))
+        .filter(pl.col("event_date").is_between(first, last))
+        .select(pl.col(name).cast(dtype) for name, dtype in schema.items())
+    )
+    lake.create(FEATURES, schema, partition_by=["event_date"])
+    lake.replace(FEATURES, table, f"event_date >= '{first}' AND event_date <= '{last}'")
+    counts = table.group_by("event_date").len().sort("event_date")
+    return FeatureBuild(dict(counts.iter_rows()), folded=len(events), read_from=read_from)

@@ -1,0 +1,96 @@
+"""The tables that ingestion fills, by one op that may run for seconds or for as long as it is kept alive."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from enum import Enum
+
+import dagster as dg
+
+from fraud_assets.ingestion import run_ingest
+from fraud_assets.lake import STREAMS, quarantine_of
+from fraud_assets.orchestration.ingestion.reporting import CONTRACT_CHECK, Reporter
+from fraud_assets.orchestration.ownership import OWNERS
+from fraud_assets.orchestration.resources import Platform
+
+_GRAINS = {
+    "transactions": (
+        "One row per payment event that keeps its contract, by event date, exactly once. Fed by the streams transactions and "
+        "decisions. Materializing it ingests everything that is on the log at that moment."
+    ),
+    "labels": "One row per report of fraud or of a genuine payment, by the payment's event date; corrections are new rows.",
+    "decisions": "One row per scored payment: score, decision, reasons, model version and the vector it was scored with.",
+}
+
+
+class Drive(Enum):
+    """How far an ingest run goes."""
+
+    END = "end"
+    """To the end of the log as of its start: what a person wants who clicks Materialize."""
+    LOOP = "loop"
+    """Plan after plan for SPEARHEAD_INGEST_RUN_S seconds: the sensor's default."""
+    PLAN = "plan"
+    """One plan per stream."""
+
+
+class IngestConfig(dg.Config):
+    """What an ingest run is told."""
+
+    drive: Drive = Drive.END
+
+
+def _specs() -> Iterator[dg.AssetSpec]:
+    sign_of_life = dg.FreshnessPolicy.time_window(
+        fail_window=timedelta(hours=1), warn_window=timedelta(minutes=20)
+    )
+    for stream in STREAMS:
+        shared = {
+            "group_name": "ingestion",
+            "owners": OWNERS,
+            "kinds": {"deltalake", "redis"},
+            "skippable": True,
+            "code_version": "1",
+            "freshness_policy": sign_of_life,
+        }
+        yield dg.AssetSpec(stream, description=_GRAINS[stream], **shared)
+        yield dg.AssetSpec(
+            quarantine_of(stream),
+            description=(
+                f"One row per event of the stream {stream} that was kept out: the bytes as they came with every reason "
+                "(violation), or a repetition of an event already held (duplicate)."
+            ),
+            **shared,
+        )
+
+
+@dg.multi_asset(
+    name="ingest",
+    specs=list(_specs()),
+    check_specs=[
+        dg.AssetCheckSpec(
+            CONTRACT_CHECK,
+            asset=stream,
+            description="Events that broke the contract, by rule. They are in quarantine: the check warns and blocks nothing.",
+        )
+        for stream in STREAMS
+    ],
+    can_subset=True,
+    pool="ingest",
+)
+def ingest(
+    context: dg.AssetExecutionContext, config: IngestConfig, platform: Platform
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    """Bring the log into the lake; reports at most every 30 s while it runs, and at its end."""
+    selected = {key.to_user_string() for key in context.selected_asset_keys}
+    streams = [stream for stream in STREAMS if {stream, quarantine_of(stream)} & selected]
+    if "transactions" in selected and "decisions" not in streams:
+        streams.append("decisions")
+    reporter = Reporter(context, platform, selected)
+    run_ingest(
+        platform.settings,
+        streams,
+        until=timedelta(seconds=platform.settings.ingest_run_s) if config.drive is Drive.LOOP else "end",
+        max_plans=len(streams) if config.drive is Drive.PLAN else None,
+        on_commit=reporter.committed,
+    )
+    yield from reporter.results()

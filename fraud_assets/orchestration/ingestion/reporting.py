@@ -1,0 +1,126 @@
+"""What an ingest run tells Dagster: counts per table and per broken rule, while it runs and at its end."""
+
+import time
+from collections.abc import Iterator
+from datetime import datetime
+
+import dagster as dg
+import polars as pl
+
+from fraud_assets.ingestion import Commit, IngestTotals
+from fraud_assets.lake import STREAMS, quarantine_of
+from fraud_assets.orchestration.resources import Platform
+
+CONTRACT_CHECK = "contract"
+REPORT_EVERY_S = 30.0
+
+
+class Reporter:
+    """Collects commits and reports them at most every REPORT_EVERY_S, so that Dagster's storage stays small."""
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        platform: Platform,
+        selected: set[str],
+        every_s: float = REPORT_EVERY_S,
+    ) -> None:
+        self.context, self.platform, self.selected, self.every_s = context, platform, selected, every_s
+        self.totals = {stream: IngestTotals() for stream in STREAMS}
+        self.ends: dict[str, dict[str, int]] = {stream: {} for stream in STREAMS}
+        self.last_append: dict[str, datetime] = {}
+        self.dirty: set[str] = set()
+        self.reported_at = float("-inf")
+
+    def committed(self, commit: Commit) -> None:
+        """Take note of a commit, and report when it is time."""
+        self.totals[commit.stream].add(commit)
+        self.ends[commit.stream][str(commit.shard)] = commit.end
+        if commit.last_append_at:
+            self.last_append[commit.stream] = commit.last_append_at
+        self.dirty.add(commit.stream)
+        self.context.log.info(
+            "%s/%d (%d, %d]: %d valid, %d duplicates, %d violations%s",
+            commit.stream,
+            commit.shard,
+            commit.start,
+            commit.end,
+            commit.valid,
+            commit.duplicates,
+            commit.violations,
+            ", finishing what an interrupted run had begun" if commit.resumed else "",
+        )
+        if time.monotonic() - self.reported_at >= self.every_s:
+            self._report()
+
+    def _report(self) -> None:
+        for stream in sorted(self.dirty):
+            for table in (stream, quarantine_of(stream)):
+                if table in self.selected:
+                    self.context.log_event(
+                        dg.AssetMaterialization(table, metadata=self._table_metadata(stream, table))
+                    )
+            if stream in self.selected:
+                self.context.log_event(
+                    dg.AssetCheckEvaluation(
+                        asset_key=dg.AssetKey(stream),
+                        check_name=CONTRACT_CHECK,
+                        passed=self.totals[stream].violations == 0,
+                        severity=dg.AssetCheckSeverity.WARN,
+                        metadata=self._check_metadata(stream),
+                    )
+                )
+        self.dirty.clear()
+        self.reported_at = time.monotonic()
+
+    def results(self) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+        """The run's last word on every selected table and check."""
+        for stream in STREAMS:
+            for table in (stream, quarantine_of(stream)):
+                if table in self.selected:
+                    yield dg.MaterializeResult(table, metadata=self._table_metadata(stream, table))
+            if stream in self.selected:
+                yield dg.AssetCheckResult(
+                    asset_key=stream,
+                    check_name=CONTRACT_CHECK,
+                    passed=self.totals[stream].violations == 0,
+                    severity=dg.AssetCheckSeverity.WARN,
+                    metadata=self._check_metadata(stream),
+                )
+
+    def _table_metadata(self, stream: str, table: str) -> dict[str, dg.MetadataValue]:
+        totals = self.totals[stream]
+        added = totals.valid if table == stream else totals.violations + totals.duplicates
+        metadata: dict[str, dg.MetadataValue] = {
+            "rows_added_by_this_run": dg.MetadataValue.int(added),
+            "events": dg.MetadataValue.int(totals.events),
+            "duplicates": dg.MetadataValue.int(totals.duplicates),
+            "violations": dg.MetadataValue.int(totals.violations),
+            "commits": dg.MetadataValue.int(totals.commits),
+            "committed_up_to": dg.MetadataValue.json(self.ends[stream]),
+            "dagster/uri": dg.MetadataValue.text(self.platform.lake.uri_of(table)),
+            "dagster/row_count": dg.MetadataValue.int(self._row_count(table)),
+        }
+        if stream in self.last_append:
+            metadata["last_append"] = dg.MetadataValue.timestamp(self.last_append[stream])
+        return metadata
+
+    def _row_count(self, table: str) -> int:
+        lake = self.platform.lake
+        return int(lake.scan(table).select(pl.len()).collect().item()) if lake.exists(table) else 0
+
+    def _check_metadata(self, stream: str) -> dict[str, dg.MetadataValue]:
+        totals = self.totals[stream]
+        rules = sorted(totals.reasons.items(), key=lambda item: -item[1])
+        return {
+            "violations": dg.MetadataValue.int(totals.violations),
+            "share": dg.MetadataValue.float(totals.violations / totals.events if totals.events else 0.0),
+            "by_rule": dg.MetadataValue.table(
+                [dg.TableRecord({"rule": rule, "events": count}) for rule, count in rules],
+                schema=dg.TableSchema(
+                    [dg.TableColumn("rule", "string"), dg.TableColumn("events", "int")]
+                ),
+            ),
+            "reports": dg.MetadataValue.url(self.platform.settings.reports_url),
+            "quarantine": dg.MetadataValue.text(self.platform.lake.uri_of(quarantine_of(stream))),
+        }
