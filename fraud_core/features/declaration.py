@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import timedelta
 from enum import IntEnum
 from pathlib import Path
@@ -58,7 +58,7 @@ class Feature:
     hash: str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FeatureSet:
     """All features of one declaration, in the order of the vector."""
 
@@ -71,6 +71,9 @@ class FeatureSet:
     """Of the online state's layout and meaning: states of another hash are never mixed with this one."""
     answer_ttl_s: int
     path: Path
+
+    def __repr__(self) -> str:
+        return f"FeatureSet({self.path}, {len(self.features)} features, hash {self.hash[:12]})"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -126,6 +129,29 @@ def load_features(path: Path, contracts: "Contracts") -> FeatureSet:
     """Read a declaration against its contracts. Raises FeatureError naming file, line and the nearest name."""
     source = read_source(path)
     top = source.mapping("features.yaml")
+    _check_keys(source, top)
+    contract = contracts.transactions
+    scope = _Scope(
+        contract=contract,
+        rules=_rules(top.get("entities"), contract),
+        filters=top["filters"].mapping("filters") if "filters" in top else {},
+    )
+    answer_ttl_ms = _DEFAULT_ANSWER_TTL_MS
+    if "answer_ttl" in top:
+        answer_ttl_ms = top["answer_ttl"].duration_ms("answer_ttl")
+    for written, value in top["features"].mapping("features").items():
+        for name, declared in _spread(written, value):
+            if not _NAME.match(name):
+                value.fail(f"a feature is named in lower case with underscores, found {name!r}.")
+            if name in scope.features:
+                value.fail(f"the feature {name!r} is declared twice; rename one.")
+            scope.features[name] = _compile(name, declared, scope)
+    if not scope.features:
+        top["features"].fail("expected at least one feature.")
+    return _assemble(path, scope, answer_ttl_ms)
+
+
+def _check_keys(source: Value, top: Mapping[str, Value]) -> None:
     for name, value in top.items():
         if name not in _TOP:
             value.fail(f"unknown key {name!r}: {nearest(name, _TOP)}")
@@ -133,32 +159,25 @@ def load_features(path: Path, contracts: "Contracts") -> FeatureSet:
         if name not in top:
             source.fail(f"expected the key {name!r}; add it.")
     top["version"].integer("version (of this file's form)", 1, 1)
-    contract = contracts.transactions
-    rules = _rules(top.get("entities"), contract)
-    filters = top["filters"].mapping("filters") if "filters" in top else {}
-    answer_ttl_ms = (
-        top["answer_ttl"].duration_ms("answer_ttl") if "answer_ttl" in top else _DEFAULT_ANSWER_TTL_MS
-    )
 
-    features: list[Feature] = []
-    nodes: dict[str, Node] = {}
-    for written, value in top["features"].mapping("features").items():
-        for name, declared in _spread(written, value):
-            if not _NAME.match(name):
-                value.fail(f"a feature is named in lower case with underscores, found {name!r}.")
-            if name in nodes:
-                value.fail(f"the feature {name!r} is declared twice; rename one.")
-            feature = _compile(name, declared, contract, rules, filters, nodes, features)
-            nodes[name] = feature.node
-            features.append(feature)
-    if not features:
-        top["features"].fail("expected at least one feature.")
 
-    builder = PlanBuilder(Input(InputKind.TIME, contract.event_time))
+@dataclass(frozen=True)
+class _Scope:
+    """What a declaration may refer to; `features` grows as they are compiled, in order."""
+
+    contract: "Contract"
+    rules: Mapping[str, EntityRule]
+    filters: Mapping[str, Value]
+    features: dict[str, Feature] = field(default_factory=dict)
+
+
+def _assemble(path: Path, scope: _Scope, answer_ttl_ms: int) -> FeatureSet:
+    builder = PlanBuilder(Input(InputKind.TIME, scope.contract.event_time))
     builder.inputs.setdefault(builder.event_time)
-    for node in nodes.values():
-        builder.take(node)
-    plans = {name: builder.layout(rule) for name, rule in rules.items() if name in builder.held}
+    features = tuple(scope.features.values())
+    for feature in features:
+        builder.take(feature.node)
+    plans = {name: builder.layout(rule) for name, rule in scope.rules.items() if name in builder.held}
     for plan in plans.values():
         if len(plan.filters) > MAX_FILTERS:
             raise FeatureError(
@@ -167,10 +186,10 @@ def load_features(path: Path, contracts: "Contracts") -> FeatureSet:
             )
     state = [_plan_identity(plan) for plan in plans.values()]
     return FeatureSet(
-        features=tuple(features),
-        contract=contract,
+        features=features,
+        contract=scope.contract,
         plans=plans,
-        program=build_program(list(nodes.values()), list(builder.inputs), plans),
+        program=build_program([feature.node for feature in features], list(builder.inputs), plans),
         hash=_digest([[feature.name, feature.hash] for feature in features]),
         state_hash=_digest([state, HEADER_VERSION, LABEL_CAP, answer_ttl_ms])[:12],
         answer_ttl_s=answer_ttl_ms // 1000,
@@ -212,26 +231,19 @@ def _spread(name: str, value: Value) -> list[tuple[str, Value]]:
         words = spell_duration(window.duration_ms("a window"))
         filled = {}
         for key, item in settings.items():
-            if isinstance(item.value, dict):
-                item = Value(item.path, item.line, {**item.value, "window": window})
-            elif isinstance(item.value, str):
-                item = Value(item.path, item.line, item.value.replace("{window}", words))
-            filled[key] = item
+            plain = item.value
+            if isinstance(plain, dict):
+                plain = {**plain, "window": window}
+            elif isinstance(plain, str):
+                plain = plain.replace("{window}", words)
+            filled[key] = Value(item.path, item.line, plain)
         spread.append(
             (name.replace("{window}", window.text("a window")), Value(value.path, value.line, filled))
         )
     return spread
 
 
-def _compile(
-    name: str,
-    value: Value,
-    contract: "Contract",
-    rules: Mapping[str, EntityRule],
-    filters: Mapping[str, Value],
-    nodes: Mapping[str, Node],
-    earlier: list[Feature],
-) -> Feature:
+def _compile(name: str, value: Value, scope: _Scope) -> Feature:
     settings = value.mapping(f"feature {name!r}")
     words = [key for key in settings if key != "reason"]
     if len(words) != 1:
@@ -245,11 +257,12 @@ def _compile(
     arguments = settings[word]
     if arguments.value is None:
         arguments = Value(arguments.path, arguments.line, {})
-    ask = Ask(arguments, contract, rules, nodes, filters)
+    nodes = {other.name: other.node for other in scope.features.values()}
+    ask = Ask(arguments, scope.contract, scope.rules, nodes, scope.filters)
     ask.check_known(operator.arguments)
     compiled = operator.compile(ask)
     entities = _entities(compiled.node)
-    for other in earlier:
+    for other in scope.features.values():
         if other.name in ask.needed_features:
             ask.needed_fields.update(dict.fromkeys(other.fields))
     identity = [
@@ -257,10 +270,7 @@ def _compile(
         operator.version,
         KERNEL_VERSION,
         compiled.node,
-        [
-            [rules[entity].name, rules[entity].field, rules[entity].horizon_ms, rules[entity].cap]
-            for entity in entities
-        ],
+        [_rule_identity(scope.rules[entity]) for entity in entities],
         LABEL_CAP,
     ]
     return Feature(
@@ -286,8 +296,11 @@ def _entities(node: Node) -> tuple[str, ...]:
 
 
 def _plan_identity(plan: EntityPlan) -> list[Any]:
-    rule = plan.rule
-    return [rule.name, rule.field, rule.horizon_ms, rule.cap, plan.slots, plan.filters]
+    return [*_rule_identity(plan.rule), plan.slots, plan.filters]
+
+
+def _rule_identity(rule: EntityRule) -> list[Any]:
+    return [rule.name, rule.field, rule.horizon_ms, rule.cap]
 
 
 def _digest(value: Any) -> str:

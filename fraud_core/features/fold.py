@@ -1,6 +1,6 @@
 """The offline twin of the state functions: one replay of each entity's events, in order, linear in their number.
 
-Rules that both twins obey: the clock is the running maximum of event time; a window (t − W, t] looks at the events
+Rules that both twins obey: the clock is the running maximum of event time; a window (t - W, t] looks at the events
 whose clock lies in it, the current one included; only the newest `cap` events within the horizon are remembered.
 One compiled kernel serves every declaration: what to compute is data (`slots`), not code.
 """
@@ -26,7 +26,7 @@ _NEWEST, _OLDEST, _CLEAN = (
 )
 
 KIND, WINDOW, INPUT, FILTER, LENGTH = range(5)
-"""Columns of `slots`: kind, index of the window or −1, index of number/hash/carried or −1, filter or −1, window ms."""
+"""Columns of `slots`: kind, index of the window or -1, index of number/hash/carried or -1, filter or -1, window ms."""
 
 
 @njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
@@ -41,7 +41,7 @@ def clocks(starts: Any, times: Any) -> Any:
 
 @njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
 def local_codes(starts: Any, codes: Any) -> Any:
-    """Number the different values of each entity from 0, in order of appearance; −1 stays (null).
+    """Number the different values of each entity from 0, in order of appearance; -1 stays (null).
 
     codes: int64[n] dense codes over all entities. Returns int32[n].
     """
@@ -62,7 +62,7 @@ def local_codes(starts: Any, codes: Any) -> Any:
 
 
 @njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
-def fold(  # noqa: C901
+def fold(  # noqa: C901, PLR0917
     starts: Any, clock: Any, numbers: Any, values: Any, carried: Any, bits: Any, rows: Any,
     windows: Any, slots: Any, cap: int, horizon: int,
     label_starts: Any, effect: Any, happened: Any, sign: Any, following: Any, label_cap: int, out: Any,
@@ -72,7 +72,7 @@ def fold(  # noqa: C901
     starts: int64[e+1] into the sorted rows; clock, bits, rows: int64[n], rows = place in `out`; numbers: int64[·, n];
     values: int32[·, n] local codes; carried: int64[·, n]; windows: int64[w] ascending; slots: int64[s, 5].
     Labels, per entity sorted: effect and happened in ms, sign ±1, following = index of the next effect of the same
-    event or −1. out: int64[s, all rows], written at rows[i].
+    event or -1. out: int64[s, all rows], written at rows[i].
     """
     n_slots = slots.shape[0]
     longest = 0

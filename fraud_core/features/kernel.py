@@ -1,6 +1,6 @@
 """Everything fractional, once: the arithmetic that turns integers from event and state into float32 features.
 
-One compiled function serves both executions, so parity needs only equal integers. Its formulas use + − × ÷ and
+One compiled function serves both executions, so parity needs only equal integers. Its formulas use + - * / and
 square root, which IEEE 754 fixes to the last bit; distances go through sin, cos and asin, and are rounded to whole
 metres before anything follows from them. All formulas stay in this file: numba's cache watches no other.
 """
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from fraud_core.features.plan import MAX_COLUMNS, MAX_CONSTANTS, MAX_NODES, NULL, Op
+from fraud_core.features.plan import MAX_COLUMNS, MAX_NODES, NULL, Op
 
 KERNEL_VERSION = 1
 """Part of every feature's hash: raise it when a formula here changes."""
@@ -52,7 +52,7 @@ def _metres(lat_a: int, lon_a: int, lat_b: int, lon_b: int) -> float:
 
 @njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
 def _spread(count: int, total: int, high: int, low: int) -> float:
-    """count · Σx² − (Σx)², the cancellation done in integers: 2^40-limbs of both, subtracted before any rounding."""
+    """count · Σx² - (Σx)², the cancellation done in integers: 2^40-limbs of both, subtracted before any rounding."""
     p = total >> 20
     q = total & 0xFFFFF
     cross = 2 * p * q
@@ -142,11 +142,11 @@ def evaluate(columns: Any, steps: Any, constants: Any, features: Any, out: Any) 
                 else:
                     value[k] = top / bottom
             elif op == _ELAPSED:  # seconds
-                if a != NULL and b != NULL:
+                if NULL not in (a, b):
                     value[k] = (a - b) / 1000.0
             elif op in (_DISTANCE, _SPEED):
                 c, d = columns[steps[k, 3], i], columns[steps[k, 4], i]
-                if a != NULL and b != NULL and c != NULL and d != NULL:
+                if NULL not in (a, b, c, d):
                     metres = _metres(a, b, c, d)
                     if op == _DISTANCE:
                         value[k] = metres
@@ -154,16 +154,16 @@ def evaluate(columns: Any, steps: Any, constants: Any, features: Any, out: Any) 
                         lapse = columns[steps[k, 5], i] - columns[steps[k, 6], i]
                         value[k] = metres * 3600.0 / max(lapse, 1000)
             elif op == _DIFFERS:
-                if a != NULL and b != NULL:
+                if NULL not in (a, b):
                     value[k] = 1.0 if a != b else 0.0
             elif op == _PRESENT:
                 value[k] = 0.0 if a == NULL else 1.0
             elif op == _FIRST:
                 value[k] = 1.0 if a == NULL else 0.0
             elif op == _DAYS:
-                if a != NULL and b != NULL:
+                if NULL not in (a, b):
                     value[k] = a // _DAY_MS - b
-            elif op == _SHARE:  # frauds [− lagged frauds] over events [− lagged events], at most 1
+            elif op == _SHARE:  # frauds [- lagged frauds] over events [- lagged events], at most 1
                 bottom_count = b - (columns[steps[k, 4], i] if steps[k, 4] >= 0 else 0)
                 top_count = a - (columns[steps[k, 3], i] if steps[k, 3] >= 0 else 0)
                 value[k] = min(max(top_count, 0) / bottom_count, 1.0) if bottom_count > 0 else constants[k, 0]

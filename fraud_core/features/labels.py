@@ -1,7 +1,7 @@
 """When a label takes effect, and for whom.
 
 A label known at k takes effect at the first full hour ≥ k + 10 minutes, for every entity of its transaction, once
-that entity's clock has reached that hour. A correction is a further, opposite effect of the same event: never an edit.
+that entity's clock has reached that hour; a label that came before its transaction is known with the transaction. A correction is a further, opposite effect of the same event: never an edit.
 """
 
 from typing import TYPE_CHECKING
@@ -25,14 +25,14 @@ EFFECTS_SCHEMA = {
     "event_hash": pl.Int64,
     "rank": pl.Int16,
 }
-"""`sign` is +1 (now fraud) or −1 (no longer); `rank` counts an event's effects from 0, `event_hash` tells events
+"""`sign` is +1 (now fraud) or -1 (no longer); `rank` counts an event's effects from 0, `event_hash` tells events
 with the same time apart. Together they identify an effect, so that applying one twice changes nothing."""
 
 MAX_RANK = 254
 
 
 def label_effects(features: "FeatureSet", events: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
-    """Effects of `labels` (event id, is_fraud, known_at) on the entities of `events`, joined by event id.
+    """Effects of `labels` (event id, is_fraud, known_at) on the entities of `events` (lake columns), joined by event id.
 
     Give all labels of the events concerned, not only new ones: an effect is a change against the label known before.
     """
@@ -54,9 +54,13 @@ def label_effects(features: "FeatureSet", events: pl.DataFrame, labels: pl.DataF
         .filter(pl.col("_rank") <= MAX_RANK)
     )
     fields = [contract.entities[name] for name in wanted]
+    arrival = pl.lit(0, pl.Int64)
+    if "known_at" in events.columns:
+        arrival = pl.col("known_at").dt.epoch("us").floordiv(1000).fill_null(0)
     dated = events.lazy().select(
         pl.col(event_id).cast(pl.String).alias("_id"),
         pl.col(contract.event_time).dt.epoch("us").floordiv(1000).clip(0).alias("_event"),
+        arrival.alias("_arrival"),
         *[pl.col(name).cast(pl.String) for name in dict.fromkeys(fields)],
     )
     joined = changes.join(dated.unique("_id", keep="first"), on="_id", how="inner").collect()
@@ -66,7 +70,7 @@ def label_effects(features: "FeatureSet", events: pl.DataFrame, labels: pl.DataF
         joined.filter(pl.col(contract.entities[name]).is_not_null()).select(
             pl.lit(name).alias("entity"),
             pl.col(contract.entities[name]).alias("entity_id"),
-            (((pl.col("_known") + (DELAY_MS + HOUR_MS - 1)) // HOUR_MS) * HOUR_MS).alias("effect_ms"),
+            (((pl.max_horizontal("_known", "_arrival") + (DELAY_MS + HOUR_MS - 1)) // HOUR_MS) * HOUR_MS).alias("effect_ms"),
             pl.col("_event").alias("event_ms"),
             pl.when(pl.col("_rank") % 2 == 0).then(1).otherwise(-1).alias("sign"),
             pl.col("_hash").alias("event_hash"),

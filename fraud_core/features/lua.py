@@ -10,17 +10,16 @@ from collections.abc import Iterable
 from fraud_core.features.layout import (
     LABEL_BYTES,
     LABEL_FORMAT,
+    Part,
     header_bytes,
     reach_ms,
     record_bytes,
     record_parts,
 )
 from fraud_core.features.plan import (
-    HASH_KINDS,
     LABEL_CAP,
     LABEL_KINDS,
     NULL,
-    NUMBER_KINDS,
     EntityPlan,
     Slot,
     SlotKind,
@@ -43,7 +42,7 @@ redis.register_function('labels_{hash}', function(keys, a)
   if not pack then bind() end
   local state, old = redis.call('GET', keys[1]), redis.call('GET', keys[2]) or ''
   local clock = 0
-  if state then _, clock = unpack_struct('<I6I6', state) end
+  if state then clock = unpack_struct('<I6', state, 7) end
   local all, known = {{}}, {{}}
   local function take(list, fresh)
     for p = 1, #list, {size} do
@@ -137,15 +136,19 @@ def _entity_function(plan: EntityPlan, name: str, answer_ttl_s: int) -> str:
         f"  local lim = t - {plan.rule.horizon_ms}",
         f"  while first <= n and unpack_struct('<I6', v, {offset} + first * {size}) <= lim do first = first + 1 end",
         f"  local body = first <= n and sub(v, {offset} + first * {size}) or ''",
-        f"  redis.call('SET', keys[1], pack('{header_format}', {', '.join(['seq', 't', *carried])}) .. body .. "
-        f"pack('<I6{''.join(part.format for part in parts)}', {', '.join(['t', *[part.name for part in parts]])}), "
-        f"'EX', {plan.rule.horizon_ms // 1000})",
+        f"  local head = pack('{header_format}', {', '.join(['seq', 't', *carried])})",
+        f"  local tail = pack('<I6{_formats(parts)}', {', '.join(['t', *[part.name for part in parts]])})",
+        f"  redis.call('SET', keys[1], head .. body .. tail, 'EX', {plan.rule.horizon_ms // 1000})",
         f"  answer = pack('<{'i8' * (len(plan.slots) + 1)}', unpack_table(out, 1, {len(plan.slots) + 1}))",
         f"  redis.call('SET', keys[2], answer, 'EX', {answer_ttl_s})",
         "  return answer",
         "end)",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _formats(parts: Iterable[Part]) -> str:
+    return "".join(part.format for part in parts)
 
 
 def _plain_lines(plan: EntityPlan) -> list[str]:
@@ -226,8 +229,7 @@ def _scan_lines(plan: EntityPlan, size: int, offset: int) -> list[str]:
             goes_on += f" and ({' or '.join(open_ones)})"
         lines += [
             f"  while {goes_on} do",
-            f"    local {', '.join(names)} = unpack_struct('<I6{''.join(part.format for part in parts)}', "
-            f"v, {offset} + i * {size})",
+            f"    local {', '.join(names)} = unpack_struct('<I6{_formats(parts)}', v, {offset} + i * {size})",
             f"    if rt <= t - {window} then break end",
             *["  " + line for line in _add_lines(plan, measures, needed, current=False)],
             "    i = i - 1",

@@ -161,11 +161,11 @@ class OnlineState(_State):
         raise self._gave_up()
 
     def _send(self, commands: Sequence[Command]) -> list[Any]:
-        pipe = self.client.pipeline(transaction=False)
+        pipe: Any = self.client.pipeline(transaction=False)
         for command in commands:
             pipe.execute_command(*command)
         try:
-            return cast(list[Any], pipe.execute(raise_on_error=False))
+            return list(pipe.execute(raise_on_error=False))
         except RedisError as error:
             raise _unreachable(error) from error
 
@@ -237,10 +237,10 @@ class AsyncOnlineState(_State):
         raise self._gave_up()
 
     async def _send(self, commands: Sequence[Command]) -> list[Any]:
-        pipe = self.client.pipeline(transaction=False)
+        pipe: Any = self.client.pipeline(transaction=False)
         for command in commands:
             pipe.execute_command(*command)
         try:
-            return await pipe.execute(raise_on_error=False)
+            return list(await pipe.execute(raise_on_error=False))
         except RedisError as error:
             raise _unreachable(error) from error

@@ -26,7 +26,7 @@ def known_order(events: pl.DataFrame) -> Ints:
     return rank
 
 
-def fold_order(
+def fold_order(  # noqa: PLR0917
     entity_codes: Ints,
     known_rank: Ints,
     known_ms: Ints,
@@ -35,9 +35,9 @@ def fold_order(
     horizon_ms: int,
     epochs: Mapping[int, int] | None = None,
 ) -> Ints:
-    """Places of the rows, entity by entity, each entity's in the order of its fold; rows of code −1 are left out.
+    """Places of the rows, entity by entity, each entity's in the order of its fold; rows of code -1 are left out.
 
-    - Rows with a `seq` (≥ 0; none: −1) go by (epoch, seq): the order that the online state function gave them.
+    - Rows with a `seq` (≥ 0; none: -1) go by (epoch, seq): the order that the online state function gave them.
       State that nobody touched for a horizon expires and its seq starts again at 1, which can only happen across
       a pause in known time; so rows are first split where such a pause is long. Splitting too often is harmless,
       for within one run of seq both keys agree.

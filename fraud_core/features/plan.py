@@ -51,7 +51,7 @@ class InputKind(IntEnum):
 
     TIME = 0  # ms since 1970
     DATE = 1  # days since 1970
-    NUMBER = 2  # value × scale, rounded half to even, saturated
+    NUMBER = 2  # value x scale, rounded half to even, saturated
     FLAG = 3  # 0 or 1
     HASH = 4  # 32-bit hash, never 0
     ENUM = 5  # place in the list of categories, from 0
@@ -78,7 +78,7 @@ class Filter:
 
 @dataclass(frozen=True)
 class Slot:
-    """One integer of an entity's state; `window_ms` is the length of the window (t − window, t]."""
+    """One integer of an entity's state; `window_ms` is the length of the window (t - window, t]."""
 
     kind: SlotKind
     window_ms: int = 0

@@ -54,11 +54,9 @@ def build_program(nodes: Sequence[Node], inputs: Sequence[Input], plans: Mapping
     steps = np.full((len(numbers), STEP_WIDTH), NONE, np.int64)
     constants = np.zeros((len(numbers), MAX_CONSTANTS), np.float64)
     for node, row in numbers.items():
-        assert (
-            len(node.columns) <= MAX_COLUMNS
-            and len(node.nodes) <= MAX_NODES
-            and len(node.guards) <= MAX_GUARDS
-        )
+        assert len(node.columns) <= MAX_COLUMNS
+        assert len(node.nodes) <= MAX_NODES
+        assert len(node.guards) <= MAX_GUARDS
         steps[row, 0] = node.op
         for place, column in enumerate(node.columns):
             steps[row, 1 + place] = NONE if column is None else columns[column]

@@ -25,9 +25,11 @@ from fraud_core.features.operators import (
     since_same,
     speed,
     std,
-    sum,
     weekday,
     zscore,
+)
+from fraud_core.features.operators import (
+    sum as sum_,
 )
 
 OPERATORS: dict[str, Operator] = {
@@ -56,8 +58,8 @@ OPERATORS: dict[str, Operator] = {
         since_same,
         speed,
         std,
-        sum,
         weekday,
         zscore,
+        sum_,
     )
 }

@@ -1,7 +1,7 @@
 """`frauds`: reported frauds of an entity, known by now, among its events in a window."""
 
 from fraud_core.features.ask import Ask, Compiled, Operator, clock_of, held
-from fraud_core.features.plan import Node, Op, SlotKind
+from fraud_core.features.plan import Column, Node, Op, SlotKind
 from fraud_core.features.source import spell_duration
 
 
@@ -9,7 +9,7 @@ def _compile(ask: Ask) -> Compiled:
     rule = ask.entity()
     window = ask.duration("window", rule)
     lag = ask.lag(rule, window)
-    columns = (held(rule, SlotKind.FRAUDS, window + lag),)
+    columns: tuple[Column, ...] = (held(rule, SlotKind.FRAUDS, window + lag),)
     words = f"events of the {rule.name} in the last {spell_duration(window)}"
     if lag:
         columns += (held(rule, SlotKind.FRAUDS, lag),)

@@ -1,0 +1,62 @@
+"""Bitwise comparison of two executions, naming the first difference; and the online face driven through a whole history."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+import redis
+
+from fraud_core.features import Applied, FeatureSet, OnlineState, label_effects
+from tests.core.features.world import World
+
+
+def fresh(client: redis.Redis, features: FeatureSet, namespace: str = "test") -> OnlineState:
+    """An online state that holds nothing."""
+    client.flushall()
+    state = OnlineState(client, features, namespace)
+    state.load()
+    return state
+
+
+def assert_same_bits(features: FeatureSet, ids: list[str], online: np.ndarray, offline: pl.DataFrame) -> None:
+    """Every float32 equal to the bit (all NaN are one)."""
+    event_id = features.contract.event_id
+    order = pl.DataFrame({event_id: ids}).join(offline, on=event_id, how="left", maintain_order="left")
+    wanted = order.drop(event_id).to_numpy()
+    assert wanted.dtype == online.dtype == np.float32
+    same = (online.view(np.uint32) == wanted.view(np.uint32)) | (np.isnan(online) & np.isnan(wanted))
+    if not same.all():
+        row, column = np.argwhere(~same)[0]
+        raise AssertionError(
+            f"{features.names[column]} of {ids[row]}: online {online[row, column]!r}, offline {wanted[row, column]!r}; "
+            f"{(~same).sum()} of {same.size} values differ"
+        )
+
+
+def apply_all(state: OnlineState, world: World, labels_first: bool = True) -> list[Applied]:
+    """Apply a whole history; label effects at the start, or each just before any clock can reach it."""
+    effects = label_effects(state.features, world.frame, world.labels)
+    if labels_first:
+        state.apply_label_effects(effects)
+        return state.apply_many([(event, event["id"]) for event in world.events])
+    applied, reached = [], -1
+    times = world.frame["at"].dt.epoch("us").to_numpy() // 1000
+    for event, time in zip(world.events, times, strict=True):
+        if time > reached:
+            due = effects.filter((pl.col("effect_ms") > reached) & (pl.col("effect_ms") <= int(time)))
+            assert state.apply_label_effects(due).late == 0
+            reached = int(time)
+        applied.append(state.apply(event, event["id"]))
+    return applied
+
+
+def with_seqs(frame: pl.DataFrame, applied: Mapping[str, Applied], entities: tuple[str, ...]) -> pl.DataFrame:
+    """The frame as the lake holds it once decisions were ingested."""
+    columns: dict[str, list[Any]] = {"_epoch": [], **{f"_seq_{entity}": [] for entity in entities}}
+    for event_id in frame["id"]:
+        found = applied.get(event_id)
+        columns["_epoch"].append(found.epoch if found else None)
+        for entity in entities:
+            columns[f"_seq_{entity}"].append(found.seqs.get(entity) if found else None)
+    return frame.with_columns(**{name: pl.Series(values, dtype=pl.Int64) for name, values in columns.items()})

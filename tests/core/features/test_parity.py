@@ -1,0 +1,137 @@
+"""Offline equals online, on the final float32, to the bit: over random histories of everything that happens to events."""
+
+import numpy as np
+import polars as pl
+import pytest
+import redis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from fraud_core.features import Applied, FeatureSet, compute_offline, label_effects, rebuild
+from tests.core.features.agreement import apply_all, assert_same_bits, fresh, with_seqs
+from tests.core.features.world import make_world
+
+pytestmark = pytest.mark.valkey
+
+seeds = st.integers(0, 2**32 - 1)
+PHASES = [Phase.explicit, Phase.reuse, Phase.generate]  # a seed has no smaller example
+quick = settings(
+    max_examples=20, deadline=None, phases=PHASES, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def ids_of(world) -> list[str]:
+    return [event["id"] for event in world.events]
+
+
+@quick
+@given(seed=seeds, payers=st.integers(1, 8), span_h=st.sampled_from([0.2, 5.0, 30.0, 90.0]))
+def test_offline_equals_online_bit_for_bit(
+    client: redis.Redis, features: FeatureSet, seed: int, payers: int, span_h: float
+) -> None:
+    world = make_world(seed, 700, payers=payers, span_h=span_h)
+    applied = apply_all(fresh(client, features), world)
+    online = np.stack([each.vector for each in applied])
+    assert_same_bits(features, ids_of(world), online, compute_offline(features, world.frame, world.labels))
+
+
+@quick
+@given(seed=seeds)
+def test_labels_that_come_just_before_their_hour_take_effect_alike(
+    client: redis.Redis, features: FeatureSet, seed: int
+) -> None:
+    world = make_world(seed, 120)
+    applied = apply_all(fresh(client, features), world, labels_first=False)
+    online = np.stack([each.vector for each in applied])
+    assert_same_bits(features, ids_of(world), online, compute_offline(features, world.frame, world.labels))
+
+
+@quick
+@given(seed=seeds)
+def test_repeated_events_get_the_first_answer_and_count_once(
+    client: redis.Redis, features: FeatureSet, seed: int
+) -> None:
+    world = make_world(seed, 150)
+    state = fresh(client, features)
+    random = np.random.default_rng(seed)
+    first: dict[str, Applied] = {}
+    for event in world.events:
+        first[event["id"]] = state.apply(event, event["id"])
+        again = world.events[random.integers(len(first))]
+        repeated = state.apply(again, again["id"])
+        assert repeated.seqs == first[again["id"]].seqs
+        assert repeated.vector.tobytes() == first[again["id"]].vector.tobytes()
+    online = np.stack([each.vector for each in first.values()])
+    assert_same_bits(features, ids_of(world), online, compute_offline(features, world.frame, None))
+
+
+@quick
+@given(seed=seeds, together=st.integers(2, 6))
+def test_writers_that_overtake_each_other_are_folded_by_seq(
+    client: redis.Redis, features: FeatureSet, seed: int, together: int
+) -> None:
+    world = make_world(seed, 240)
+    state = fresh(client, features)
+    random = np.random.default_rng(seed)
+    applied: dict[str, Applied] = {}
+    for start in range(0, len(world.events), together):
+        events = world.events[start : start + together]
+        prepared = [state.calls.prepare(state.epoch(), event, event["id"]) for event in events]
+        commands = [command for event in prepared for command in event.commands]
+        replies: list[bytes] = [b""] * len(commands)
+        for place in random.permutation(len(commands)):  # an entity sees another order than its neighbour
+            replies[place] = client.execute_command(*commands[place])
+        for event, answer in zip(events, state.calls.decode(state.epoch(), prepared, replies), strict=True):
+            applied[event["id"]] = answer
+    lake = with_seqs(world.frame, applied, features.entities).sample(fraction=1.0, shuffle=True, seed=seed)
+    online = np.stack([applied[each].vector for each in ids_of(world)])
+    assert_same_bits(features, ids_of(world), online, compute_offline(features, lake, None))
+
+
+@quick
+@given(seed=seeds, share=st.floats(0.1, 0.9))
+def test_a_rebuild_in_the_middle_changes_no_value(
+    client: redis.Redis, features: FeatureSet, seed: int, share: float
+) -> None:
+    world = make_world(seed, 240)
+    cut = int(len(world.events) * share)
+    state = fresh(client, features)
+    effects = label_effects(features, world.frame, world.labels)
+    state.apply_label_effects(effects)
+    before = state.apply_many([(event, event["id"]) for event in world.events[:cut]])
+    old = _dump(client, state.epoch())
+    applied = {event["id"]: answer for event, answer in zip(world.events, before, strict=False)}
+    lake = with_seqs(world.frame[:cut], applied, features.entities)
+
+    done = rebuild(state, features, lake.sample(fraction=1.0, shuffle=True, seed=seed), world.labels)
+
+    assert (done.epoch, state.epoch()) == (2, 2)
+    new = _dump(client, 2)
+    assert {key: value for key, value in new.items() if not key.endswith(b":l")} == {
+        key: value for key, value in old.items() if not key.endswith(b":l") and b":a:" not in key
+    }
+    state.apply_label_effects(effects)  # the events still to come bring labels of their own
+    after = state.apply_many([(event, event["id"]) for event in world.events[cut:]])
+    applied.update({event["id"]: answer for event, answer in zip(world.events[cut:], after, strict=True)})
+    online = np.stack([applied[each].vector for each in ids_of(world)])
+    lake = with_seqs(world.frame, applied, features.entities)
+    assert_same_bits(features, ids_of(world), online, compute_offline(features, lake, world.labels))
+
+
+def test_an_entity_with_more_labels_than_count_agrees(client: redis.Redis, features: FeatureSet) -> None:
+    world = make_world(5, 1500, payers=1, shops=1, span_h=40.0)
+    labels = world.frame.select(
+        "id", is_fraud=pl.lit(True), known_at=pl.col("at") + pl.duration(minutes=pl.int_range(pl.len()) % 90)
+    )
+    corrections = labels[::3].with_columns(is_fraud=pl.lit(False), known_at=pl.col("known_at") + pl.duration(hours=3))
+    world = type(world)(world.events, world.frame, pl.concat([labels, corrections]))
+    for labels_first in (True, False):
+        applied = apply_all(fresh(client, features), world, labels_first)
+        online = np.stack([each.vector for each in applied])
+        assert_same_bits(features, ids_of(world), online, compute_offline(features, world.frame, world.labels))
+
+
+def _dump(client: redis.Redis, epoch: int) -> dict[bytes, bytes]:
+    prefix = f"test:{epoch}:".encode()
+    keys = [key for key in client.scan_iter(match=prefix + b"*", count=10_000)]
+    return {key[len(prefix) :]: client.get(key) for key in keys}
