@@ -41,7 +41,7 @@ def precision_recall(scores: Scores, fraud: Fraud, thresholds: Thresholds) -> by
                 recall[at], precision[at], marker, color=GENUINE, label=f"{name} from a score of {cut:.3f}"
             )
     axes.set(xlabel="recall (share of frauds found)", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
-    axes.legend(loc="upper right")
+    axes.legend(loc="lower left")
     return _png(figure)
 
 

@@ -5,6 +5,7 @@ the test split is never touched here.
 """
 
 import logging
+import os
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 Device = Literal["auto", "cpu", "cuda"]
 _log = logging.getLogger(__name__)
+
+# OpenMP's threads spin while they wait for one another, which on cores shared with an ingest run doubles the CPU time and
+# slows both. It is read when XGBoost is loaded, so it must be said before the first (lazy) import of it.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # A finite stand-in for infinities, which XGBoost refuses in training data: beyond every value, so it takes the same
 # branch of a split as the infinity itself does when scoring.
