@@ -31,6 +31,7 @@ def replay(
     file: Annotated[
         Path, typer.Argument(help="A .parquet, .csv, .ndjson or .jsonl file, or a folder of parquet files.")
     ],
+    *,
     contracts: Annotated[
         Path | None,
         typer.Option(help="Contracts folder that describes the events. Default: SPEARHEAD_CONTRACTS."),

@@ -8,6 +8,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import polars as pl
@@ -76,7 +77,7 @@ class Replay:
         self._lanes = 1 if shards == 1 else shards * _LANES_PER_SHARD
         self._labels: pl.DataFrame | None = None
 
-    def run(self, source: Source, progress: Callable[[int], None] = lambda rows: None) -> Replayed:
+    def run(self, source: Source, progress: Callable[[int], None] = lambda _rows: None) -> Replayed:
         """Send everything; `progress` is told how many rows were sent so far."""
         begun = self._clock()
         with source.batches() as batches:
@@ -111,7 +112,7 @@ class Replay:
                 .first()["index"]
             )
             bounds = [*starts.to_list(), batch.height]
-            for start, end in zip(bounds, bounds[1:], strict=False):
+            for start, end in pairwise(bounds):
                 yield batch[start:end], float(slices[start] + 1) * _SLICE_S
         else:
             yield batch, 0.0
@@ -134,7 +135,8 @@ class Replay:
     def _labels_of(self, batch: pl.DataFrame) -> pl.DataFrame:
         """The labels of a batch: one for each fraud; what has none is genuine so far."""
         transactions, labels = self._contracts.transactions, self._contracts.labels
-        assert labels.label is not None and labels.reported_at is not None  # load_mapping saw to it
+        assert labels.label is not None  # load_mapping saw to it
+        assert labels.reported_at is not None
         event_time = pl.col(transactions.event_time)
         reported = event_time + pl.duration(milliseconds=self._mapping.label_delay_ms)
         if labels.reported_at in self._mapping.labels:

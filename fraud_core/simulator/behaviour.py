@@ -126,7 +126,9 @@ class Behaviour:
         whole = (np.maximum(cents // 100, 1) * 100).astype(np.int64)
         cents = np.where(price < 0.12, whole, np.where((price < 0.30) & (cents > 300), whole - 1, cents))
         cash = self.world.merchants.kind[merchant] == CASH
-        return np.where(cash, np.clip(cents // 1000, 2, 60) * 1000, np.minimum(cents, 2_000_000))
+        notes = np.clip(cents // 1000, 2, 60) * 1000
+        amount: NDArray[np.int64] = np.where(cash, notes, np.minimum(cents, 2_000_000))
+        return amount
 
     def device(
         self, rng: np.random.Generator, account: NDArray[np.int32], channel: NDArray[np.int8], today: Today

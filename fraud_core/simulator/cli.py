@@ -16,8 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from fraud_core.errors import SettingsError
 from fraud_core.log import Log, open_log
 from fraud_core.settings import Settings, load_settings
-
-# TMPfrom fraud_core.simulator.contract import require_simulated_contract
+from fraud_core.simulator.contract import require_simulated_contract
 from fraud_core.simulator.ground_truth import GroundTruth
 from fraud_core.simulator.history import History
 from fraud_core.simulator.live import Live
@@ -31,6 +30,7 @@ _DEFAULT_RHYTHM = WorldSpec().events_per_day / WorldSpec().accounts
 
 
 def produce(
+    *,
     history: Annotated[
         str, typer.Option(help="Length of the past to write, such as 90d; it ends at --until.")
     ] = "",
@@ -142,7 +142,7 @@ def produce(
 def write_history(producer: Producer, history: History, truth: GroundTruth | None = None) -> None:
     """Put a history on the log, with a bar that shows how far its time has come."""
     days = max(1, round((history.until_ms - history.start_ms) / DAY_MS))
-    with _progress("past, days", days) as progress:
+    with _progress("past, days") as progress:
         task = progress.add_task("past, days", total=days)
         for chunk in history.chunks():
             producer.send(chunk)
@@ -166,7 +166,7 @@ def go_live(
 ) -> None:
     """Send live events at `rate` a second for `live_s` seconds or until `most` were sent (0: no limit)."""
     begun, last_ms, sent = time.monotonic(), start_ms, 0
-    with _progress("live events", most or None) as progress:
+    with _progress("live events") as progress:
         task = progress.add_task("live events", total=most or None)
         while time.monotonic() - begun < live_s and (not most or sent < most):
             now_ms = max(int(time.time() * 1000), last_ms + 1)
@@ -192,7 +192,7 @@ def _opened(settings: Settings) -> Iterator[Log]:
         log.close()
 
 
-def _progress(what: str, total: float | None) -> Progress:
+def _progress(what: str) -> Progress:
     columns = [TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
     return Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
 

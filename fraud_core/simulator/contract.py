@@ -6,17 +6,16 @@ import polars as pl
 
 from fraud_core.contracts import load_contracts
 from fraud_core.errors import ContractError
+from fraud_core.simulator.history import History
+from fraud_core.simulator.rhythm import DAY_MS
 from fraud_core.simulator.world import World, WorldSpec
 
 
 def simulated_columns() -> dict[str, pl.DataType]:
     """Names and types of the simulated transactions."""
-    from fraud_core.simulator.history import History  # here: the history needs no contract
-
-    day_ms = 86_400_000
-    start = 20_000 * day_ms
+    start_ms = 20_000 * DAY_MS
     world = World(WorldSpec(accounts=50, merchants=150, events_per_day=50))
-    rows = next(History(world, start, start + day_ms).chunks()).transactions
+    rows = next(History(world, start_ms, start_ms + DAY_MS).chunks()).transactions
     return {name: dtype for name, dtype in rows.schema.items() if not name.startswith("_")}
 
 

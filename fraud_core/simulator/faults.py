@@ -16,6 +16,7 @@ from fraud_core.simulator.wire import to_json
 
 Verdict = Literal["violation", "duplicate"]
 Event = dict[str, Any]
+Change = Callable[[Event, int, np.random.Generator], None]
 
 
 @dataclass(frozen=True)
@@ -34,23 +35,23 @@ class Fault:
     """Account of the event it was made from: what it is routed by."""
 
 
-def _set(name: str, value: Any) -> Callable[[np.random.Generator, Event, int], None]:
-    def change(rng: np.random.Generator, event: Event, known_ms: int) -> None:
+def _set(name: str, value: Any) -> Change:
+    def change(event: Event, _known_ms: int, rng: np.random.Generator) -> None:
         event[name] = value(rng) if callable(value) else value
 
     return change
 
 
-def _drop(rng: np.random.Generator, event: Event, known_ms: int) -> None:
+def _drop(event: Event, _known_ms: int, _rng: np.random.Generator) -> None:
     del event["account_id"]
 
 
-def _ahead(rng: np.random.Generator, event: Event, known_ms: int) -> None:
+def _ahead(event: Event, known_ms: int, rng: np.random.Generator) -> None:
     ahead = np.datetime64(known_ms + int(rng.integers(2, 200)) * HOUR_MS, "ms")
     event["event_ts"] = f"{ahead}Z"
 
 
-def _present_online(rng: np.random.Generator, event: Event, known_ms: int) -> None:
+def _present_online(event: Event, _known_ms: int, _rng: np.random.Generator) -> None:
     event["channel"], event["card_present"] = "ecom", True
 
 
@@ -61,7 +62,7 @@ def _card_number(rng: np.random.Generator) -> str:
     return "".join(map(str, digits)) + str(-total % 10)
 
 
-_CHANGES: Final[dict[str, tuple[str, Callable[[np.random.Generator, Event, int], None]]]] = {
+_CHANGES: Final[dict[str, tuple[str, Change]]] = {
     "missing_field": ("account_id.required", _drop),
     "null_field": ("merchant_id.required", _set("merchant_id", None)),
     "text_for_number": ("amount_minor.type", _set("amount_minor", "12.50")),
@@ -121,7 +122,7 @@ def _make(rng: np.random.Generator, kind: str, payload: bytes, new_id: str, know
     event["transaction_id"] = new_id
     if kind in _CHANGES:
         reason, change = _CHANGES[kind]
-        change(rng, event, known_ms)
+        change(event, known_ms, rng)
         if kind == "off_the_map" and event["longitude"] is None:
             event["longitude"] = 0.0
         return Fault(kind, "violation", reason, _dump(event), new_id, known_ms, account)

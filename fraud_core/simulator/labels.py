@@ -29,13 +29,13 @@ _MISTAKEN: Final = 0.0001
 """Share of honest payments that a holder reports by mistake; an analyst corrects most of them."""
 TYPICAL_DELAY_MS: Final = 2 * DAY_MS
 
-SCHEMA: Final = {
-    "transaction_id": pl.String,
+SCHEMA: Final[dict[str, pl.DataType]] = {
+    "transaction_id": pl.String(),
     "event_ts": pl.Datetime("us", "UTC"),
-    "is_fraud": pl.Boolean,
+    "is_fraud": pl.Boolean(),
     "reported_at": pl.Datetime("us", "UTC"),
-    "source": pl.String,
-    "_virtual_ms": pl.Int64,
+    "source": pl.String(),
+    "_virtual_ms": pl.Int64(),
 }
 
 

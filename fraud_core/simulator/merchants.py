@@ -92,7 +92,8 @@ class Merchants:
         """Some of these merchants by popularity."""
         cumulated = np.cumsum(self.popularity[candidates])
         found = np.searchsorted(cumulated, rng.random(size) * cumulated[-1], side="right")
-        return candidates[np.minimum(found, len(candidates) - 1)].astype(np.int32)
+        some: NDArray[np.int32] = candidates[np.minimum(found, len(candidates) - 1)].astype(np.int32)
+        return some
 
     def is_open(self, merchant: NDArray[np.int32], local_hour: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether each merchant is open at this local hour."""

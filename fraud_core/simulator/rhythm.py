@@ -43,7 +43,8 @@ def local_time_of_day(rng: np.random.Generator, profile: NDArray[np.int8]) -> ND
     """Milliseconds since local midnight for people of these profiles."""
     stacked = np.searchsorted(_STACKED, profile + rng.random(len(profile)), side="left")
     hour = np.clip(stacked - profile.astype(np.int64) * 24, 0, 23)
-    return hour * HOUR_MS + rng.integers(0, HOUR_MS, len(profile))
+    time_of_day: NDArray[np.int64] = hour * HOUR_MS + rng.integers(0, HOUR_MS, len(profile))
+    return time_of_day
 
 
 def weekday_factor(profile: NDArray[np.int8], day: int) -> NDArray[np.float64]:

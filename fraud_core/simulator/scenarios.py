@@ -23,11 +23,11 @@ LONGEST_DAYS: Final = 26
 # Share of all fraudulent payments, and payments of one campaign on average.
 _MIX: Final = {
     "card_testing": (0.27, 17.0),
-    "account_takeover": (0.22, 4.0),
-    "compromised_merchant": (0.21, 22.0),
+    "account_takeover": (0.24, 4.0),
+    "compromised_merchant": (0.22, 22.0),
     "atm_cashout": (0.09, 3.5),
-    "friendly_fraud": (0.08, 1.0),
-    "lost_card": (0.13, 4.0),
+    "friendly_fraud": (0.06, 1.0),
+    "lost_card": (0.12, 5.0),
 }
 _THIEF_DEVICE, _THIEF_ADDRESS = 30, 31
 _HOUR: Final = rhythm.HOUR_MS
@@ -93,7 +93,7 @@ class Scenarios:
         time_ms = _after(rng, starts[campaign], campaign, 0.6 * rhythm.MINUTE_MS)
         device = rng.random(len(starts)) < 0.5  # a script on one device, or one that changes it each time
         tests = self._remote(
-            rng, account[card], time_ms, shop[campaign], day, campaign, shared=device[campaign]
+            rng, account[card], time_ms, shop[campaign], day=day, campaign=campaign, shared=device[campaign]
         )
         tests = replace(
             tests, euro_cents=np.rint(rng.lognormal(np.log(250), 0.8, len(card))).astype(np.int64) + 30
@@ -101,8 +101,10 @@ class Scenarios:
         works = np.flatnonzero(rng.random(len(of_card)) < 0.55)
         uses = np.repeat(works, rng.integers(1, 4, len(works)))
         later = starts[of_card[uses]] + (rng.gamma(1.2, 14, len(uses)) * _HOUR).astype(np.int64) + _HOUR // 4
-        spent = self._remote(rng, account[uses], later, self._fences(rng, len(uses)), day, of_card[uses])
-        return concatenate([tests, self._dearer(rng, spent, 0.7)])
+        spent = self._remote(
+            rng, account[uses], later, self._fences(rng, len(uses)), day=day, campaign=of_card[uses]
+        )
+        return concatenate([tests, self._dearer(rng, spent, 1.0)])
 
     def _account_takeover(self, rng: np.random.Generator, starts: NDArray[np.int64], day: int) -> Payments:
         """A new device far away logs in, buys something small, and then takes what it can."""
@@ -112,10 +114,16 @@ class Scenarios:
         time_ms = _after(rng, starts[campaign], campaign, 55 * rhythm.MINUTE_MS)
         shared = np.ones(len(campaign), dtype=np.bool_)
         payments = self._remote(
-            rng, account[campaign], time_ms, self._fences(rng, len(campaign)), day, campaign, shared=shared
+            rng,
+            account[campaign],
+            time_ms,
+            self._fences(rng, len(campaign)),
+            day=day,
+            campaign=campaign,
+            shared=shared,
         )
         rank = np.arange(len(campaign)) - np.repeat(np.cumsum(uses) - uses, uses)
-        return self._dearer(rng, payments, np.where(rank == 0, -0.3, 0.8))
+        return self._dearer(rng, payments, np.where(rank == 0, -0.3, 1.1))
 
     def _compromised_merchant(
         self, rng: np.random.Generator, starts: NDArray[np.int64], day: int
@@ -130,22 +138,24 @@ class Scenarios:
             favourites = accounts.local_favourites if at_shop[index] else accounts.online_favourites
             width = LOCAL_FAVOURITES if at_shop[index] else ONLINE_FAVOURITES
             regulars = np.flatnonzero((favourites[:, : width // 2] == bad).any(axis=1))
-            victims = rng.choice(regulars, min(len(regulars), int(rng.integers(6, 17))), replace=False)
+            victims = rng.choice(regulars, min(len(regulars), int(rng.integers(5, 13))), replace=False)
             account.append(victims)
             campaign.append(np.full(len(victims), index))
         victim, of_victim = np.concatenate(account), np.concatenate(campaign)
-        uses = np.repeat(np.arange(len(victim)), rng.integers(1, 4, len(victim)))
+        uses = np.repeat(np.arange(len(victim)), rng.integers(2, 5, len(victim)))
         first = starts[of_victim] + (rng.uniform(2, 20, len(victim)) * _DAY).astype(np.int64)
-        time_ms = _after(rng, first[uses], uses, 5 * _HOUR)
+        time_ms = _after(rng, first[uses], uses, 2 * _HOUR)
         holder, number = victim[uses].astype(np.int32), of_victim[uses]
         shop = self._fences(rng, len(uses))
-        remote = self._remote(rng, holder, time_ms, shop, day, number)
+        remote = self._remote(rng, holder, time_ms, shop, day=day, campaign=number)
         # A copied card at a till: often in the region, sometimes far away.
         region = self._thief_city(rng, holder, near=0.6)
-        till = self._till(rng, holder, time_ms, merchants.in_city(rng, SHOP, region), day, number, POS)
+        till = self._till(
+            rng, holder, time_ms, merchants.in_city(rng, SHOP, region), day=day, campaign=number, channel=POS
+        )
         copied = rng.random(len(uses)) < 0.45
         mixed = concatenate([remote.take(~copied), till.take(copied)])
-        return self._dearer(rng, mixed, 0.45)
+        return self._dearer(rng, mixed, 0.75)
 
     def _atm_cashout(self, rng: np.random.Generator, starts: NDArray[np.int64], day: int) -> Payments:
         """A skimmed card is emptied at cash machines within the hour."""
@@ -156,8 +166,10 @@ class Scenarios:
         time_ms = _after(rng, starts[campaign], campaign, 14 * rhythm.MINUTE_MS)
         city = self._thief_city(rng, account, near=0.45)
         machine = merchants.in_city(rng, CASH, city[campaign])
-        payments = self._till(rng, account[campaign], time_ms, machine, day, campaign, ATM)
-        cents = np.clip(np.rint(rng.lognormal(np.log(16), 0.6, len(campaign))), 2, 60).astype(np.int64) * 1000
+        payments = self._till(
+            rng, account[campaign], time_ms, machine, day=day, campaign=campaign, channel=ATM
+        )
+        cents = np.clip(np.rint(rng.lognormal(np.log(20), 0.6, len(campaign))), 2, 60).astype(np.int64) * 1000
         return replace(payments, euro_cents=cents)
 
     def _friendly_fraud(self, rng: np.random.Generator, starts: NDArray[np.int64], day: int) -> Payments:
@@ -184,12 +196,12 @@ class Scenarios:
     def _lost_card(self, rng: np.random.Generator, starts: NDArray[np.int64], day: int) -> Payments:
         """A lost or stolen card is used at tills near home, quickly and contactless, until it is blocked."""
         account = self._victims(rng, len(starts))
-        uses = rng.integers(2, 7, len(starts))
+        uses = rng.integers(3, 8, len(starts))
         campaign = np.repeat(np.arange(len(starts)), uses)
-        time_ms = _after(rng, starts[campaign], campaign, 35 * rhythm.MINUTE_MS)
+        time_ms = _after(rng, starts[campaign], campaign, 11 * rhythm.MINUTE_MS)
         city = self._thief_city(rng, account, near=0.85)
         shop = self.world.merchants.in_city(rng, SHOP, city[campaign])
-        payments = self._till(rng, account[campaign], time_ms, shop, day, campaign, POS)
+        payments = self._till(rng, account[campaign], time_ms, shop, day=day, campaign=campaign, channel=POS)
         limit = rng.integers(2500, 5000, len(campaign))
         contactless = rng.random(len(campaign)) < 0.6
         return replace(
@@ -202,7 +214,8 @@ class Scenarios:
     def _victims(self, rng: np.random.Generator, size: int) -> NDArray[np.int32]:
         cumulated = np.cumsum(self.world.accounts.activity**0.6)
         found = np.searchsorted(cumulated, rng.random(size) * cumulated[-1], side="right")
-        return np.minimum(found, len(cumulated) - 1).astype(np.int32)
+        victims: NDArray[np.int32] = np.minimum(found, len(cumulated) - 1).astype(np.int32)
+        return victims
 
     def _fences(self, rng: np.random.Generator, size: int) -> NDArray[np.int32]:
         """Where stolen cards are spent online: lax merchants, shops whose goods sell on, or just anywhere."""
@@ -225,6 +238,7 @@ class Scenarios:
         account: NDArray[np.int32],
         time_ms: NDArray[np.int64],
         merchant: NDArray[np.int32],
+        *,
         day: int,
         campaign: NDArray[np.int64],
         shared: NDArray[np.bool_] | None = None,
@@ -261,6 +275,7 @@ class Scenarios:
         account: NDArray[np.int32],
         time_ms: NDArray[np.int64],
         merchant: NDArray[np.int32],
+        *,
         day: int,
         campaign: NDArray[np.int64],
         channel: int,
@@ -303,4 +318,5 @@ def _after(
     gap[first] = 0
     elapsed = np.cumsum(gap)
     since = elapsed - np.repeat(elapsed[first], np.diff(np.append(np.flatnonzero(first), len(group))))
-    return starts + since.astype(np.int64)
+    times: NDArray[np.int64] = starts + since.astype(np.int64)
+    return times

@@ -1,0 +1,63 @@
+"""`spearhead produce` as a person runs it."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from fraud_core.cli import app
+from fraud_core.log.manifest import Manifest
+from fraud_core.settings import Settings
+
+SMALL = ["--accounts", "200", "--merchants", "160"]
+
+
+@pytest.fixture
+def run(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("SPEARHEAD_REDIS_URL", settings.redis_url)
+    monkeypatch.setenv("SPEARHEAD_HOME", str(tmp_path / "home"))
+    return lambda *arguments: CliRunner().invoke(app, ["produce", *arguments])
+
+
+def test_a_past_and_a_present_are_sent_and_witnessed(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    truth = tmp_path / "truth.parquet"
+    result = run(
+        *SMALL, "--history", "20d", "--events", "3000", "--faults", "0.02", "--fraud", "0.02", "--rate", "400",
+        "--count", "200", "--ground-truth", str(truth), "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout.strip().splitlines()[-1])
+    assert 2_700 < summary["transactions"] < 3_700
+    assert min(summary["faults"], summary["labels"], summary["frauds"]) > 0
+    counted = Manifest.load(Path(summary["manifest"])).streams
+    assert counted["transactions"].events == summary["transactions"] + summary["faults"]
+    assert counted["labels"].events == summary["labels"]
+    rows = pl.read_parquet(truth)
+    assert rows["fault"].is_not_null().sum() == summary["faults"]
+    assert rows["scenario"].is_not_null().sum() == summary["frauds"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Nothing to produce"),
+        (["--history", "ninety"], "such as 90d"),
+        (["--history", "1d", "--until", "2999-01-01"], "lies in the future"),
+        (["--history", "1d", "--scenario", "heist"], "There are: card_testing"),
+        (["--history", "1d", "--entries", "xml"], "block or json"),
+        (["--history", "1d", "--faults", "2"], "between 0 and 0.5"),
+    ],
+)
+def test_a_wrong_option_is_explained(run, arguments: list[str], message: str) -> None:  # type: ignore[no-untyped-def]
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert message in " ".join(result.output.split())
+
+
+def test_a_foreign_contract_is_pointed_to_replay(run, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("SPEARHEAD_CONTRACTS", str(Path(__file__).parents[3] / "examples" / "handbook"))
+    result = run("--history", "1d")
+    assert result.exit_code == 1
+    assert "spearhead replay FILE" in result.output
