@@ -49,4 +49,9 @@ def _as_click(name: str, target: typer.Typer | click.Command | Callable[..., Any
         single = typer.Typer(add_completion=False)
         single.command(name)(target)
         target = single
-    return typer.main.get_command(target)
+    command = typer.main.get_command(target)
+    # Shell completion belongs to the root; a sub-app made with typer's defaults would offer its own.
+    command.params = [
+        each for each in command.params if each.name not in ("install_completion", "show_completion")
+    ]
+    return command

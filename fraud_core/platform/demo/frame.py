@@ -6,9 +6,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from fraud_core.errors import PlatformError
 from fraud_core.platform.process import log_tail, spawn, terminate
@@ -20,6 +22,12 @@ HTTP_TIMEOUT_S = 30.0
 
 class PhaseFailed(PlatformError):
     """A phase found something else than it expected."""
+
+
+class Finished(Protocol):
+    """Waits for the end of a command that runs in the background and returns what it printed."""
+
+    def __call__(self, timeout_s: float, any_exit: bool = False) -> str: ...
 
 
 @dataclass
@@ -34,57 +42,67 @@ class Demo:
     say: Callable[[str], None] = lambda _text: None
     """Replaces the moving line of the phase under way."""
 
-    def command(self, *arguments: str, timeout_s: float) -> str:
+    def command(self, *arguments: str, timeout_s: float, any_exit: bool = False) -> str:
         """Run `spearhead …` to its end and return what it printed; its messages go to a log and the moving line.
 
-        Raises PhaseFailed with the end of its messages when it fails or takes too long.
+        Raises PhaseFailed with the end of its messages when it takes too long, or fails (unless `any_exit`).
         """
+        with self.background(*arguments) as finished:
+            return finished(timeout_s=timeout_s, any_exit=any_exit)
+
+    @contextmanager
+    def background(self, *arguments: str) -> Iterator[Finished]:
+        """Run `spearhead …` beside the block; the yielded function waits for its end. It never outlives the block."""
         shown = f"spearhead {' '.join(arguments)}"
-        output = self.settings.home_path / "logs" / f"demo-{arguments[0]}.out"
-        messages = output.with_suffix(".log")
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_bytes(b"")
-        messages.write_bytes(b"")
-        self.say(shown)
-        environment = {**self.settings.environment(), "SPEARHEAD_HOME": str(self.settings.home_path)}
-        process = spawn(
-            [sys.executable, "-m", "fraud_core.cli", *arguments],
-            environment,
-            output,
-            self.token,
-            errors=messages,
-        )
-        deadline = time.monotonic() + timeout_s
+        output, messages = self._logs(arguments[0])
+        process = self.start(*arguments)
+
+        def finished(timeout_s: float, any_exit: bool = False) -> str:
+            deadline = time.monotonic() + timeout_s
+            while process.poll() is None:
+                if time.monotonic() > deadline:
+                    raise PhaseFailed(
+                        f"`{shown}` was expected to end within {timeout_s:.0f} s.\n{log_tail(messages)}"
+                    )
+                self.say(log_tail(messages, 1).strip() or shown)
+                time.sleep(0.1)
+            if process.returncode != 0 and not any_exit:
+                raise PhaseFailed(
+                    f"`{shown}` ended with exit code {process.returncode}:\n{log_tail(messages)}"
+                )
+            return output.read_text(encoding="utf-8")
+
         try:
-            while True:
-                try:
-                    process.wait(0.25)
-                    break
-                except subprocess.TimeoutExpired:
-                    if time.monotonic() > deadline:
-                        raise PhaseFailed(
-                            f"`{shown}` was expected to end within {timeout_s:.0f} s and did not.\n{log_tail(messages)}"
-                        ) from None
-                    self.say(log_tail(messages, 1).strip() or shown)
+            yield finished
         finally:
             terminate(process, 10.0)
-        if process.returncode != 0:
-            raise PhaseFailed(f"`{shown}` ended with exit code {process.returncode}:\n{log_tail(messages)}")
-        return output.read_text(encoding="utf-8")
 
-    def json_command(self, *arguments: str, timeout_s: float) -> dict[str, Any]:
-        """Run a command that ends its output with one JSON object, and return that."""
-        lines = self.command(*arguments, timeout_s=timeout_s).strip()
-        text = lines if lines.startswith("{") else lines.rpartition("\n")[2]
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start `spearhead …`, to end with the platform at the latest."""
+        output, messages = self._logs(arguments[0])
+        for log in (output, messages):
+            log.unlink(missing_ok=True)
+        environment = {**self.settings.environment(), "SPEARHEAD_HOME": str(self.settings.home_path)}
+        command = [sys.executable, "-m", "fraud_core.cli", *arguments]
+        return spawn(command, environment, output, self.token, errors=messages)
+
+    def json_command(self, *arguments: str, timeout_s: float, any_exit: bool = False) -> dict[str, Any]:
+        """Run a command whose last line of output is one JSON object, and return that."""
+        lines = self.command(*arguments, timeout_s=timeout_s, any_exit=any_exit).strip()
         try:
-            found = json.loads(text)
+            found = json.loads(lines.rpartition("\n")[2])
         except ValueError:
             found = None
         if not isinstance(found, dict):
             raise PhaseFailed(
-                f"`spearhead {' '.join(arguments)}` was expected to print a JSON object; found {text[:200]!r}."
+                f"`spearhead {' '.join(arguments)}` was expected to print a JSON object; found {lines[-200:]!r}.\n"
+                f"{log_tail(self._logs(arguments[0])[1])}"
             )
         return found
+
+    def _logs(self, command: str) -> tuple[Path, Path]:
+        folder = self.settings.home_path / "logs"
+        return folder / f"demo-{command}.out", folder / f"demo-{command}.log"
 
     def http(self, method: str, url: str, body: Mapping[str, Any] | None = None) -> tuple[int, Any]:
         """Status and parsed JSON (else text) of one request; 0 and the reason when nobody answers."""

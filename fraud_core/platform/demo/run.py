@@ -9,7 +9,7 @@ from rich.console import Console
 
 from fraud_core.errors import SpearheadError
 from fraud_core.platform.demo.frame import Demo, run_phases
-from fraud_core.platform.demo.phases import PHASES
+from fraud_core.platform.demo.phases import PHASES, keep_traffic
 from fraud_core.platform.demo.summary import RESULT_KEYS, print_summary
 from fraud_core.platform.session import Progress, running_platform
 from fraud_core.platform.signals import StopRequested
@@ -41,7 +41,8 @@ def run_demo(settings: Settings, *, once: bool) -> int:
             finished = True
             print_summary(demo)
             if not once:
-                console.print("\nEverything runs. Ctrl-C stops it.")
+                keep_traffic(demo)
+                console.print("\nEverything runs, with live traffic. Ctrl-C stops it.")
                 threading.Event().wait()
     except StopRequested:
         console.print("Stopped; nothing is left running.")
