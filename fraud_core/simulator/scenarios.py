@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from fraud_core.simulator import rhythm
 from fraud_core.simulator.accounts import LOCAL_FAVOURITES, ONLINE_FAVOURITES
 from fraud_core.simulator.behaviour import Behaviour
-from fraud_core.simulator.merchants import CASH, DIGITAL, ONLINE, RESALE, SHOP
-from fraud_core.simulator.payments import ATM, ECOM, NO_CODE, POS, Payments, concatenate
+from fraud_core.simulator.merchants import CASH, DIGITAL, ONLINE, SHOP
+from fraud_core.simulator.payments import ATM, ECOM, POS, Payments, concatenate
+from fraud_core.simulator.theft import Theft, after
 from fraud_core.simulator.world import SCENARIOS
 
 LONGEST_DAYS: Final = 26
@@ -29,7 +30,6 @@ _MIX: Final = {
     "friendly_fraud": (0.06, 1.0),
     "lost_card": (0.12, 5.0),
 }
-_THIEF_DEVICE, _THIEF_ADDRESS = 30, 31
 _HOUR: Final = rhythm.HOUR_MS
 _DAY: Final = rhythm.DAY_MS
 
@@ -40,11 +40,10 @@ class Scenarios:
     def __init__(self, behaviour: Behaviour) -> None:
         self.behaviour = behaviour
         self.world = behaviour.world
+        self._theft = Theft(behaviour)
         merchants = self.world.merchants
         online = merchants.kind == ONLINE
-        self._soft = np.flatnonzero(merchants.soft & online)
         self._testing = np.flatnonzero(online & np.isin(merchants.category, DIGITAL))
-        self._resale = np.flatnonzero(online & np.isin(merchants.category, RESALE))
         self._disputing = np.flatnonzero(self.world.accounts.disputes)
         self._draws: dict[str, Callable[[np.random.Generator, NDArray[np.int64], int], Payments]] = {
             "card_testing": self._card_testing,
@@ -85,14 +84,14 @@ class Scenarios:
         """A list of stolen cards is tried with tiny amounts at one merchant; those that work are spent later."""
         cards = rng.integers(3, 9, len(starts))
         of_card = np.repeat(np.arange(len(starts)), cards)
-        account = self._victims(rng, len(of_card))
+        account = self._theft.victims(rng, len(of_card))
         shop = self.world.merchants.among(rng, self._testing, len(starts))
         tries = rng.integers(1, 5, len(of_card))
         card = np.repeat(np.arange(len(of_card)), tries)
         campaign = of_card[card]
-        time_ms = _after(rng, starts[campaign], campaign, 0.6 * rhythm.MINUTE_MS)
+        time_ms = after(rng, starts[campaign], campaign, 0.6 * rhythm.MINUTE_MS)
         device = rng.random(len(starts)) < 0.5  # a script on one device, or one that changes it each time
-        tests = self._remote(
+        tests = self._theft.remote(
             rng, account[card], time_ms, shop[campaign], day=day, campaign=campaign, shared=device[campaign]
         )
         tests = replace(
@@ -101,29 +100,29 @@ class Scenarios:
         works = np.flatnonzero(rng.random(len(of_card)) < 0.55)
         uses = np.repeat(works, rng.integers(1, 4, len(works)))
         later = starts[of_card[uses]] + (rng.gamma(1.2, 14, len(uses)) * _HOUR).astype(np.int64) + _HOUR // 4
-        spent = self._remote(
-            rng, account[uses], later, self._fences(rng, len(uses)), day=day, campaign=of_card[uses]
+        spent = self._theft.remote(
+            rng, account[uses], later, self._theft.fences(rng, len(uses)), day=day, campaign=of_card[uses]
         )
-        return concatenate([tests, self._dearer(rng, spent, 1.0)])
+        return concatenate([tests, self._theft.dearer(rng, spent, 1.0)])
 
     def _account_takeover(self, rng: np.random.Generator, starts: NDArray[np.int64], day: int) -> Payments:
         """A new device far away logs in, buys something small, and then takes what it can."""
-        account = self._victims(rng, len(starts))
+        account = self._theft.victims(rng, len(starts))
         uses = rng.integers(2, 7, len(starts))
         campaign = np.repeat(np.arange(len(starts)), uses)
-        time_ms = _after(rng, starts[campaign], campaign, 55 * rhythm.MINUTE_MS)
+        time_ms = after(rng, starts[campaign], campaign, 55 * rhythm.MINUTE_MS)
         shared = np.ones(len(campaign), dtype=np.bool_)
-        payments = self._remote(
+        payments = self._theft.remote(
             rng,
             account[campaign],
             time_ms,
-            self._fences(rng, len(campaign)),
+            self._theft.fences(rng, len(campaign)),
             day=day,
             campaign=campaign,
             shared=shared,
         )
         rank = np.arange(len(campaign)) - np.repeat(np.cumsum(uses) - uses, uses)
-        return self._dearer(rng, payments, np.where(rank == 0, -0.3, 1.1))
+        return self._theft.dearer(rng, payments, np.where(rank == 0, -0.3, 1.1))
 
     def _compromised_merchant(
         self, rng: np.random.Generator, starts: NDArray[np.int64], day: int
@@ -144,29 +143,29 @@ class Scenarios:
         victim, of_victim = np.concatenate(account), np.concatenate(campaign)
         uses = np.repeat(np.arange(len(victim)), rng.integers(2, 5, len(victim)))
         first = starts[of_victim] + (rng.uniform(2, 20, len(victim)) * _DAY).astype(np.int64)
-        time_ms = _after(rng, first[uses], uses, 2 * _HOUR)
+        time_ms = after(rng, first[uses], uses, 2 * _HOUR)
         holder, number = victim[uses].astype(np.int32), of_victim[uses]
-        shop = self._fences(rng, len(uses))
-        remote = self._remote(rng, holder, time_ms, shop, day=day, campaign=number)
+        shop = self._theft.fences(rng, len(uses))
+        remote = self._theft.remote(rng, holder, time_ms, shop, day=day, campaign=number)
         # A copied card at a till: often in the region, sometimes far away.
-        region = self._thief_city(rng, holder, near=0.6)
-        till = self._till(
+        region = self._theft.thief_city(rng, holder, near=0.6)
+        till = self._theft.till(
             rng, holder, time_ms, merchants.in_city(rng, SHOP, region), day=day, campaign=number, channel=POS
         )
         copied = rng.random(len(uses)) < 0.45
         mixed = concatenate([remote.take(~copied), till.take(copied)])
-        return self._dearer(rng, mixed, 0.75)
+        return self._theft.dearer(rng, mixed, 0.75)
 
     def _atm_cashout(self, rng: np.random.Generator, starts: NDArray[np.int64], day: int) -> Payments:
         """A skimmed card is emptied at cash machines within the hour."""
         merchants = self.world.merchants
-        account = self._victims(rng, len(starts))
+        account = self._theft.victims(rng, len(starts))
         uses = rng.integers(2, 6, len(starts))
         campaign = np.repeat(np.arange(len(starts)), uses)
-        time_ms = _after(rng, starts[campaign], campaign, 14 * rhythm.MINUTE_MS)
-        city = self._thief_city(rng, account, near=0.45)
+        time_ms = after(rng, starts[campaign], campaign, 14 * rhythm.MINUTE_MS)
+        city = self._theft.thief_city(rng, account, near=0.45)
         machine = merchants.in_city(rng, CASH, city[campaign])
-        payments = self._till(
+        payments = self._theft.till(
             rng, account[campaign], time_ms, machine, day=day, campaign=campaign, channel=ATM
         )
         cents = np.clip(np.rint(rng.lognormal(np.log(20), 0.6, len(campaign))), 2, 60).astype(np.int64) * 1000
@@ -178,7 +177,7 @@ class Scenarios:
         account = rng.choice(pool, len(starts)).astype(np.int32)
         payments = self.behaviour.pay(rng, account, starts, self.behaviour.calendar.today(day))
         size = len(starts)
-        merchant = self.world.merchants.among(rng, np.union1d(self._testing, self._resale), size)
+        merchant = self.world.merchants.among(rng, np.union1d(self._testing, self._theft.resale), size)
         channel = np.full(size, ECOM, dtype=np.int8)
         device, device_type = self.behaviour.device(rng, account, channel, self.behaviour.calendar.today(day))
         payments = replace(
@@ -191,132 +190,22 @@ class Scenarios:
             euro_cents=self.behaviour.amount(rng, account, merchant),
             campaign=np.arange(size),
         )
-        return self._dearer(rng, payments, 0.25)
+        return self._theft.dearer(rng, payments, 0.25)
 
     def _lost_card(self, rng: np.random.Generator, starts: NDArray[np.int64], day: int) -> Payments:
         """A lost or stolen card is used at tills near home, quickly and contactless, until it is blocked."""
-        account = self._victims(rng, len(starts))
+        account = self._theft.victims(rng, len(starts))
         uses = rng.integers(3, 8, len(starts))
         campaign = np.repeat(np.arange(len(starts)), uses)
-        time_ms = _after(rng, starts[campaign], campaign, 11 * rhythm.MINUTE_MS)
-        city = self._thief_city(rng, account, near=0.85)
+        time_ms = after(rng, starts[campaign], campaign, 11 * rhythm.MINUTE_MS)
+        city = self._theft.thief_city(rng, account, near=0.85)
         shop = self.world.merchants.in_city(rng, SHOP, city[campaign])
-        payments = self._till(rng, account[campaign], time_ms, shop, day=day, campaign=campaign, channel=POS)
+        payments = self._theft.till(
+            rng, account[campaign], time_ms, shop, day=day, campaign=campaign, channel=POS
+        )
         limit = rng.integers(2500, 5000, len(campaign))
         contactless = rng.random(len(campaign)) < 0.6
         return replace(
             payments,
             euro_cents=np.where(contactless, np.minimum(payments.euro_cents, limit), payments.euro_cents),
         )
-
-    # -- what they have in common
-
-    def _victims(self, rng: np.random.Generator, size: int) -> NDArray[np.int32]:
-        cumulated = np.cumsum(self.world.accounts.activity**0.6)
-        found = np.searchsorted(cumulated, rng.random(size) * cumulated[-1], side="right")
-        victims: NDArray[np.int32] = np.minimum(found, len(cumulated) - 1).astype(np.int32)
-        return victims
-
-    def _fences(self, rng: np.random.Generator, size: int) -> NDArray[np.int32]:
-        """Where stolen cards are spent online: lax merchants, shops whose goods sell on, or just anywhere."""
-        draw = rng.random(size)
-        anywhere = self.world.merchants.online(rng, size)
-        resale = self.world.merchants.among(rng, self._resale, size)
-        soft = self.world.merchants.among(rng, self._soft, size)
-        return np.where(draw < 0.45, soft, np.where(draw < 0.75, resale, anywhere)).astype(np.int32)
-
-    def _thief_city(
-        self, rng: np.random.Generator, account: NDArray[np.int32], near: float
-    ) -> NDArray[np.int16]:
-        home = self.world.accounts.city[account]
-        away = rng.choice(len(self.world.cities), len(account), p=self.world.cities.visitors)
-        return np.where(rng.random(len(account)) < near, home, away).astype(np.int16)
-
-    def _remote(
-        self,
-        rng: np.random.Generator,
-        account: NDArray[np.int32],
-        time_ms: NDArray[np.int64],
-        merchant: NDArray[np.int32],
-        *,
-        day: int,
-        campaign: NDArray[np.int64],
-        shared: NDArray[np.bool_] | None = None,
-    ) -> Payments:
-        """Online payments with the thief's device and address; `shared`: one device for the whole campaign."""
-        size = len(account)
-        payments = self.behaviour.pay(rng, account, time_ms, self.behaviour.calendar.today(day))
-        token = rng.integers(0, 1 << 40, size)
-        one = rng.integers(0, 1 << 40, int(campaign.max()) + 1 if size else 1)[campaign]
-        token = np.where(shared, one, token) if shared is not None else token
-        cities = self.world.cities
-        city = self._thief_city(rng, account, near=0.55)  # a proxy near the victim is cheap
-        unknown = rng.random(size) < 0.3
-        kind = rng.choice(4, size, p=[0.55, 0.33, 0.07, 0.05]).astype(np.int8)
-        hidden = rng.random(size) < 0.06
-        device = np.where(hidden, NO_CODE, self.world.code(_THIEF_DEVICE, token))
-        return replace(
-            payments,
-            merchant=merchant,
-            channel=np.full(size, ECOM, dtype=np.int8),
-            euro_cents=self.behaviour.amount(rng, account, merchant),
-            device=device,
-            device_type=kind,
-            address=self.world.code(_THIEF_ADDRESS, token // 3),
-            latitude=np.where(unknown, np.nan, cities.latitude[city] + rng.normal(0, 0.15, size)),
-            longitude=np.where(unknown, np.nan, cities.longitude[city] + rng.normal(0, 0.2, size)),
-            present=np.zeros(size, dtype=np.bool_),
-            campaign=campaign,
-        )
-
-    def _till(
-        self,
-        rng: np.random.Generator,
-        account: NDArray[np.int32],
-        time_ms: NDArray[np.int64],
-        merchant: NDArray[np.int32],
-        *,
-        day: int,
-        campaign: NDArray[np.int64],
-        channel: int,
-    ) -> Payments:
-        """Payments with a copied or stolen card at a till or cash machine."""
-        size = len(account)
-        payments = self.behaviour.pay(rng, account, time_ms, self.behaviour.calendar.today(day))
-        merchants = self.world.merchants
-        none = np.full(size, NO_CODE, dtype=np.uint64)
-        return replace(
-            payments,
-            merchant=merchant,
-            channel=np.full(size, channel, dtype=np.int8),
-            euro_cents=self.behaviour.amount(rng, account, merchant),
-            device=none,
-            address=none,
-            latitude=merchants.latitude[merchant],
-            longitude=merchants.longitude[merchant],
-            present=np.ones(size, dtype=np.bool_),
-            campaign=campaign,
-        )
-
-    def _dearer(
-        self, rng: np.random.Generator, payments: Payments, shift: float | NDArray[np.float64]
-    ) -> Payments:
-        """Amounts moved up by `shift` (of the logarithm) and spread, within what a card allows."""
-        factor = np.exp(shift + rng.normal(0, 0.35, len(payments)))
-        cents = np.clip(np.rint(payments.euro_cents * factor), 50, 400_000).astype(np.int64)
-        return replace(payments, euro_cents=cents)
-
-
-def _after(
-    rng: np.random.Generator, starts: NDArray[np.int64], group: NDArray[np.int64], gap_ms: float
-) -> NDArray[np.int64]:
-    """Times within each group (rows of one group stand together): the start, then gaps of `gap_ms` on average."""
-    if not len(group):
-        return starts
-    gap = rng.exponential(gap_ms, len(group)) + 1_000
-    first = np.concatenate([[True], group[1:] != group[:-1]])
-    gap[first] = 0
-    elapsed = np.cumsum(gap)
-    since = elapsed - np.repeat(elapsed[first], np.diff(np.append(np.flatnonzero(first), len(group))))
-    times: NDArray[np.int64] = starts + since.astype(np.int64)
-    return times
