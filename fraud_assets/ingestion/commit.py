@@ -6,7 +6,7 @@ refused and nothing here needs a lock.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import polars as pl
@@ -24,6 +24,7 @@ from fraud_assets.ingestion.window import load_window
 from fraud_assets.lake import LEDGER, Lake, tables_of
 from fraud_assets.lake.lake import schema_of
 from fraud_core.contracts import Contracts
+from fraud_core.errors import CommitRefused, LakeError, LostRange
 from fraud_core.log import Log, Shard
 
 
@@ -87,23 +88,25 @@ class ShardIngest:
 
         Raises CommitRefused when another run was first: call again. Raises LostRange when the log lost entries.
         """
-        tables = {name: self.lake.table(name) for name in self.order}
-        committed = {name: self.lake.committed(table, self.shard.app_id) for name, table in tables.items()}
-        plan = next_plan(committed, self.order, self.log_end(), shard=str(self.shard))
-        if plan is not None and not plan.judged:
-            plan = (
-                None
-                if plan.start >= upto
-                else Plan(plan.start, min(plan.end, upto), plan.pending, judged=False)
-            )
-        if plan is None:
-            return None
-        self._failpoint("after_plan")
-        versions = {name: table.version() for name, table in tables.items()}
-        batch = read_batch(self.log, self.shard, plan, self.contracts, max_events)
+        tables = self._open()
+        committed = self._committed(tables)
+        try:
+            plan = next_plan(committed, self.order, self.log_end(), shard=str(self.shard))
+            if plan is not None and not plan.judged:
+                plan = None if plan.start >= upto else replace(plan, end=min(plan.end, upto))
+            if plan is None:
+                return None
+            self._failpoint("after_plan")
+            batch = read_batch(self.log, self.shard, plan, self.contracts, max_events)
+        except (LakeError, LostRange) as error:
+            # Tables are opened one after another, and what another run has passed is trimmed: look again before alarming.
+            if self._committed(self._open()) != committed:
+                raise CommitRefused(f"Another run moved shard {self.shard} on; plan anew.") from error
+            raise
         self._failpoint("after_read")
         if batch.end == plan.start:
             return None
+        versions = {name: table.version() for name, table in tables.items()}
         verdicts = self._verdicts(plan, batch, tables)
         self._failpoint("after_judge")
         row = self._write(plan, batch, verdicts, tables)
@@ -128,6 +131,13 @@ class ShardIngest:
             committed_at=row.committed_at,
             versions=versions,
         )
+
+    def _open(self) -> dict[str, DeltaTable]:
+        """Fresh handles, opened against the order of commits: a plan that another run is at never looks out of order."""
+        return {name: self.lake.table(name) for name in reversed(self.order)}
+
+    def _committed(self, tables: Mapping[str, DeltaTable]) -> dict[str, int]:
+        return {name: self.lake.committed(table, self.shard.app_id) for name, table in tables.items()}
 
     def _verdicts(self, plan: Plan, batch: Batch, tables: Mapping[str, DeltaTable]) -> Verdicts:
         if plan.judged:

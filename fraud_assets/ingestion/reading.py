@@ -56,7 +56,7 @@ def read_batch(log: Log, shard: Shard, plan: Plan, contracts: Contracts, max_eve
     Raises LostRange when entries of the range are no longer there.
     """
     reader = _Reader(contracts.for_stream(shard.stream))
-    after, chunk = plan.start, _FIRST_CHUNK
+    after, chunk = plan.start, _FIRST_CHUNK if plan.judged else min(_FIRST_CHUNK, max_events)
     while after < plan.end:
         entries = log.read(shard, after, plan.end, chunk)
         if not len(entries):

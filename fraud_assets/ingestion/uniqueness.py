@@ -134,22 +134,30 @@ def _judge(  # type: ignore[no-untyped-def]  # noqa: PLR0917 (numba)
             continue
         key = first[row]
         slot = key & mask
+        home = np.int64(_FREE)  # the slot of a forgotten event with this first hash serves again
         verdict = NEW
         while True:
             number = numbers[slot]
             if number == _FREE:
-                keys[slot] = key
-                numbers[slot] = following
-                used += 1
+                if home == _FREE:
+                    home = np.int64(slot)
+                    keys[slot] = key
+                    used += 1
+                numbers[home] = following
                 break
             if keys[slot] == key:
-                if number < low or (known_valid and ring[number % len(ring), 1] == second[row]):
-                    # Forgotten, or repeated when it had been: the slot stands for the later event.
-                    numbers[slot] = following
-                    break
                 place = number % len(ring)
-                if ring[place, 1] == second[row]:
-                    verdict = DUPLICATE if ring[place, 2] == body[row] else OTHER_BODY
+                if number < low:
+                    home = np.int64(slot)
+                elif ring[place, 1] == second[row]:
+                    if (
+                        known_valid
+                    ):  # it had been forgotten when it came again: the slot stands for the later event
+                        numbers[slot] = following
+                    elif ring[place, 2] == body[row]:
+                        verdict = DUPLICATE
+                    else:
+                        verdict = OTHER_BODY
                     break
             slot = (slot + one) & mask
         if verdict == NEW:

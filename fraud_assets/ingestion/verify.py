@@ -16,13 +16,14 @@ from fraud_assets.ingestion.ledger import breaks, ledger_rows
 from fraud_assets.ingestion.plan import Plan
 from fraud_assets.ingestion.proof import StreamProof, VerifyResult
 from fraud_assets.ingestion.reading import read_batch
-from fraud_assets.lake import LEDGER, STREAMS, Lake, open_lake, tables_of
+from fraud_assets.lake import STREAMS, Lake, open_lake, tables_of
 from fraud_core.contracts import Contract, Contracts, load_contracts
 from fraud_core.errors import LostRange
 from fraud_core.log import Log, Manifest, Shard, open_log
 from fraud_core.settings import Settings
 
 _PIECE: Final = 2_000_000
+_ATTEMPTS: Final = 5
 
 
 def verify(settings: Settings, manifests: Path | Sequence[Path] | None = None) -> VerifyResult:
@@ -33,20 +34,32 @@ def verify(settings: Settings, manifests: Path | Sequence[Path] | None = None) -
     """
     contracts, lake, log = load_contracts(settings.contracts), open_lake(settings), open_log(settings)
     expected = _merged(manifests)
-    result = VerifyResult()
     try:
-        ledger = ledger_rows(lake)
-        result.problems += [f"Ledger: {problem}. Its ranges must join." for problem in breaks(ledger)]
-        for stream in STREAMS:
-            if lake.exists(tables_of(stream)[0]):
-                check = _StreamCheck(lake, log, contracts, stream, result.problems)
-                result.streams[stream] = check.prove(ledger.filter(pl.col("stream") == stream))
+        for _ in range(_ATTEMPTS):
+            ledger = ledger_rows(lake)
+            result = _examine(contracts, lake, log, ledger)
+            _compare_all(expected, result)
+            if result.ok or ledger_rows(lake).height == ledger.height:
+                break  # else an ingest run went on meanwhile: what was read does not belong together
     finally:
         log.close()
+    return result
+
+
+def _examine(contracts: Contracts, lake: Lake, log: Log, ledger: pl.DataFrame) -> VerifyResult:
+    result = VerifyResult()
+    result.problems += [f"Ledger: {problem}. Its ranges must join." for problem in breaks(ledger)]
+    for stream in STREAMS:
+        if lake.exists(tables_of(stream)[0]):
+            check = _StreamCheck(lake, log, contracts, stream, result.problems)
+            result.streams[stream] = check.prove(ledger.filter(pl.col("stream") == stream))
+    return result
+
+
+def _compare_all(expected: Manifest, result: VerifyResult) -> None:
     for stream, count in expected.streams.items():
         proof = result.streams.setdefault(stream, StreamProof())
         _compare(stream, proof, count.events, (count.ids, count.id_hash_sum), result.problems)
-    return result
 
 
 def _merged(manifests: Path | Sequence[Path] | None) -> Manifest:
@@ -107,7 +120,8 @@ class _StreamCheck:
             for piece in _pieces(ranges):
                 self._check_piece(int(number), piece)
         for shard in self.log.shards(self.stream):
-            self._count_pending(shard)
+            life = ledger.filter(pl.col("shard") == shard.number, pl.col("incarnation") == shard.incarnation)
+            self._count_pending(shard, int(life["end"].max() or 0))  # type: ignore[arg-type]
         return self.proof
 
     def _check_piece(self, shard: int, ranges: pl.DataFrame) -> None:
@@ -161,8 +175,8 @@ class _StreamCheck:
             .collect()
         )
 
-    def _count_pending(self, shard: Shard) -> None:
-        after, end = self.lake.committed(self.lake.table(LEDGER), shard.app_id), self.log.end(shard)
+    def _count_pending(self, shard: Shard, after: int) -> None:
+        end = self.log.end(shard)
         try:
             while after < end:
                 batch = read_batch(
