@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import timedelta
 from enum import IntEnum
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,14 @@ class Feature:
     hash: str
 
 
+@dataclass(frozen=True, eq=False)
+class FeatureGroup:
+    """Features that read the state of the same entities, and the part of the program that computes them."""
+
+    names: tuple[str, ...]
+    program: Program
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class FeatureSet:
     """All features of one declaration, in the order of the vector."""
@@ -87,6 +96,25 @@ class FeatureSet:
     def entities(self) -> tuple[str, ...]:
         """Entities whose state the features read."""
         return tuple(self.plans)
+
+    @cached_property
+    def groups(self) -> dict[tuple[str, ...], FeatureGroup]:
+        """By the entities that they read: so that an offline pass holds one entity's slots at a time."""
+        by_entities: dict[tuple[str, ...], list[Feature]] = {}
+        for feature in self.features:
+            entities = tuple(name for name in self.plans if name in feature.entities)
+            by_entities.setdefault(entities, []).append(feature)
+        return {
+            entities: FeatureGroup(
+                tuple(feature.name for feature in features),
+                build_program(
+                    [feature.node for feature in features],
+                    _inputs_of([feature.node for feature in features]),
+                    {name: self.plans[name] for name in entities},
+                ),
+            )
+            for entities, features in by_entities.items()
+        }
 
     @property
     def horizon(self) -> timedelta:
@@ -284,6 +312,14 @@ def _compile(name: str, value: Value, scope: _Scope) -> Feature:
         entities=entities,
         hash=_digest(identity),
     )
+
+
+def _inputs_of(nodes: list[Node]) -> list[Input]:
+    found: dict[Input, None] = {}
+    for node in nodes:
+        found.update(dict.fromkeys(item for item in (*node.columns, *node.guards) if isinstance(item, Input)))
+        found.update(dict.fromkeys(_inputs_of(list(node.nodes))))
+    return list(found)
 
 
 def _entities(node: Node) -> tuple[str, ...]:

@@ -109,31 +109,65 @@ def matches(where: Filter, values: Mapping[Input, int]) -> bool:
 # --- a whole frame --------------------------------------------------------------------------------------------
 
 
-def column(source: Input, events: pl.DataFrame) -> Ints:
-    """Take `source` from every row of a frame in the contract's types; a missing column is all NULL."""
-    if source.field not in events.columns:
-        return np.full(events.height, NULL, np.int64)
-    series = events[source.field]
-    match source.kind:
-        case InputKind.TIME:
-            whole = series.dt.epoch("us").to_frame("t").select(pl.col("t").floordiv(1000)).to_series()
-            return _ints(whole.clip(0, _TIME_LIMIT))
-        case InputKind.DATE:
-            return _ints(series.cast(pl.Int32))
-        case InputKind.NUMBER:
-            return _numbers(series, source.scale)
-        case InputKind.FLAG:
-            return _ints(series)
-        case InputKind.HASH:
-            return _by_value(series, hash_text)
-        case InputKind.ENUM:
-            places = {name: place for place, name in enumerate(source.categories)}
-            return _by_value(series, lambda text: places.get(text, NULL))
-        case InputKind.DIGITS:
-            return _by_value(series, _digits)
-        case InputKind.BUCKET:
-            buckets = int(source.scale)
-            return _by_value(series, lambda text: hash_text(text) % buckets)
+class Frame:
+    """The columns of a frame in the contract's types, as integers; each text column is looked through only once."""
+
+    def __init__(self, events: pl.DataFrame) -> None:
+        self.events = events
+        self._coded: dict[str, tuple[Ints, list[str]]] = {}
+
+    def coded(self, field: str) -> tuple[Ints, list[str]]:
+        """A field as text: per row the place of its value in the list of different ones, -1 for null."""
+        if field not in self._coded:
+            text = self.events[field].cast(pl.String).rename("value")
+            different = text.unique().drop_nulls()
+            places = different.to_frame().with_row_index("place")
+            joined = text.to_frame().join(places, on="value", how="left", maintain_order="left")
+            codes = joined["place"].cast(pl.Int64).fill_null(-1).to_numpy()
+            self._coded[field] = codes, different.to_list()
+        return self._coded[field]
+
+    def column(self, source: Input) -> Ints:
+        """Take `source` from every row; a missing column is all NULL."""
+        if source.field not in self.events.columns:
+            return np.full(self.events.height, NULL, np.int64)
+        series = self.events[source.field]
+        match source.kind:
+            case InputKind.TIME:
+                ms = series.dt.epoch("us").to_frame("t").select(pl.col("t").floordiv(1000)).to_series()
+                return _ints(ms.clip(0, _TIME_LIMIT))
+            case InputKind.DATE:
+                return _ints(series.cast(pl.Int32))
+            case InputKind.NUMBER:
+                return _numbers(series, source.scale)
+            case InputKind.FLAG:
+                return _ints(series)
+            case InputKind.HASH:
+                return self._by_value(source.field, hash_text)
+            case InputKind.ENUM:
+                places = {name: place for place, name in enumerate(source.categories)}
+                return self._by_value(source.field, lambda text: places.get(text, NULL))
+            case InputKind.DIGITS:
+                return self._by_value(source.field, _digits)
+            case InputKind.BUCKET:
+                buckets = int(source.scale)
+                return self._by_value(source.field, lambda text: hash_text(text) % buckets)
+
+    def _by_value(self, field: str, convert: Callable[[str], int]) -> Ints:
+        """Convert each different value once."""
+        codes, different = self.coded(field)
+        table = np.array([*[convert(value) for value in different], NULL], np.int64)
+        return table[codes]
+
+    def dense_hashes(self, source: Input) -> Ints:
+        """Numbers from 0 for the different hashes of a HASH input, -1 for null: equal hashes are one value."""
+        if source.field not in self.events.columns:
+            return np.full(self.events.height, -1, np.int64)
+        codes, different = self.coded(source.field)
+        _, dense = np.unique(
+            np.array([hash_text(value) for value in different], np.int64), return_inverse=True
+        )
+        return np.append(dense, -1)[codes]
 
 
 def _ints(series: pl.Series) -> Ints:
@@ -147,17 +181,6 @@ def _numbers(series: pl.Series, scale: float) -> Ints:
     finite = np.isfinite(scaled)
     rounded = np.rint(np.clip(np.where(finite, scaled, 0.0), -VALUE_LIMIT, VALUE_LIMIT)).astype(np.int64)
     return np.where(finite, rounded, NULL)
-
-
-def _by_value(series: pl.Series, convert: Callable[[str], int]) -> Ints:
-    """Convert each different value once."""
-    text = series.cast(pl.String).rename("value")
-    different = text.unique().drop_nulls()
-    codes = pl.DataFrame(
-        {"value": different, "code": pl.Series([convert(value) for value in different], dtype=pl.Int64)}
-    )
-    joined = text.to_frame().join(codes, on="value", how="left", maintain_order="left")
-    return _ints(joined["code"])
 
 
 def matching(where: Filter, columns: Mapping[Input, Ints]) -> np.ndarray[Any, np.dtype[np.bool_]]:

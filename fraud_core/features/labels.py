@@ -63,14 +63,18 @@ def label_effects(features: "FeatureSet", events: pl.DataFrame, labels: pl.DataF
         arrival.alias("_arrival"),
         *[pl.col(name).cast(pl.String) for name in dict.fromkeys(fields)],
     )
-    joined = changes.join(dated.unique("_id", keep="first"), on="_id", how="inner").collect()
+    changed = changes.collect().lazy()
+    few = dated.join(changed.select("_id"), on="_id", how="semi").unique("_id", keep="first")
+    joined = changed.join(few, on="_id", how="inner").collect()
     hashes = pl.Series("_hash", [hash_text(value) for value in joined["_id"]], dtype=pl.Int64)
     joined = joined.with_columns(hashes)
     frames = [
         joined.filter(pl.col(contract.entities[name]).is_not_null()).select(
             pl.lit(name).alias("entity"),
             pl.col(contract.entities[name]).alias("entity_id"),
-            (((pl.max_horizontal("_known", "_arrival") + (DELAY_MS + HOUR_MS - 1)) // HOUR_MS) * HOUR_MS).alias("effect_ms"),
+            (
+                ((pl.max_horizontal("_known", "_arrival") + (DELAY_MS + HOUR_MS - 1)) // HOUR_MS) * HOUR_MS
+            ).alias("effect_ms"),
             pl.col("_event").alias("event_ms"),
             pl.when(pl.col("_rank") % 2 == 0).then(1).otherwise(-1).alias("sign"),
             pl.col("_hash").alias("event_hash"),

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from fraud_core.features import inputs as event_inputs
 from fraud_core.features.fold import clocks, fold, local_codes
-from fraud_core.features.inputs import Ints
+from fraud_core.features.inputs import Frame, Ints, matching
 from fraud_core.features.kernel import evaluate
 from fraud_core.features.labels import EFFECTS_SCHEMA, label_effects
 from fraud_core.features.layout import reach_ms
@@ -17,10 +16,12 @@ from fraud_core.features.order import column_or, fold_order, known_order
 from fraud_core.features.plan import HASH_KINDS, LABEL_CAP, NULL, EntityPlan, Input, SlotKind
 
 if TYPE_CHECKING:
-    from fraud_core.features.declaration import FeatureSet
+    from fraud_core.features.declaration import FeatureGroup, FeatureSet
 
-ROWS_PER_PASS = 65_536
-"""Rows that the kernel turns into features at a time."""
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+
+ROWS_PER_PASS = 8192
+"""Rows that the kernel turns into features at a time: their columns stay in the processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,42 +41,29 @@ class History:
     """Events as integers, with what orders them."""
 
     features: "FeatureSet"
-    events: pl.DataFrame
+    frame: Frame
     columns: dict[Input, Ints]
     effects: pl.DataFrame
-    known_rank: Ints
+    known: Ints
+    """Places of the rows in the order in which they became known."""
     known_ms: Ints
     epochs: Mapping[int, int] | None
 
     def sort(self, plan: EntityPlan) -> Sorted:
         """Sort the rows for one entity kind."""
-        ids = self.events[plan.rule.field].cast(pl.String)
-        different = ids.drop_nulls().unique().sort()
-        places = pl.DataFrame({"id": different, "code": np.arange(len(different), dtype=np.int64)})
-        codes = (
-            ids.rename("id")
-            .to_frame()
-            .join(places, on="id", how="left", maintain_order="left")["code"]
-            .fill_null(-1)
-            .to_numpy()
-        )
+        codes, ids = self.frame.coded(plan.rule.field)
         rows = fold_order(
             codes,
-            self.known_rank,
+            self.known,
             self.known_ms,
-            column_or(self.events, "_epoch", 0),
-            column_or(self.events, f"_seq_{plan.rule.name}", -1),
+            column_or(self.frame.events, "_epoch", 0),
+            column_or(self.frame.events, f"_seq_{plan.rule.name}", -1),
             plan.rule.horizon_ms,
             self.epochs,
         )
-        starts = np.searchsorted(codes[rows], np.arange(len(different) + 1))
-        times = self.columns[event_time(self.features)][rows]
-        return Sorted(rows, starts, different.to_list(), clocks(starts, times))
-
-
-def event_time(features: "FeatureSet") -> Input:
-    """The input that holds the event time: always the first."""
-    return features.program.inputs[0]
+        starts = np.searchsorted(codes[rows], np.arange(len(ids) + 1))
+        times = self.columns[self.features.program.inputs[0]][rows]  # the first input is the event time
+        return Sorted(rows, starts, ids, clocks(starts, times))
 
 
 def read_history(
@@ -85,14 +73,15 @@ def read_history(
     epochs: Mapping[int, int] | None = None,
 ) -> History:
     """Turn a frame of transactions, and the labels of some of them, into integers."""
-    columns = {source: event_inputs.column(source, events) for source in features.program.inputs}
+    frame = Frame(events)
+    columns = {source: frame.column(source) for source in features.program.inputs}
     effects = (
         pl.DataFrame(schema=EFFECTS_SCHEMA) if labels is None else label_effects(features, events, labels)
     )
     known_ms = np.zeros(events.height, np.int64)
     if "known_at" in events.columns:
         known_ms = events["known_at"].dt.epoch("us").fill_null(0).to_numpy() // 1000
-    return History(features, events, columns, effects, known_order(events), known_ms, epochs)
+    return History(features, frame, columns, effects, known_order(events), known_ms, epochs)
 
 
 def compute_offline(
@@ -108,26 +97,47 @@ def compute_offline(
     epochs: see `order.fold_order`.
     """
     history = read_history(features, events, labels, epochs)
-    program = features.program
-    columns = np.full((program.width, events.height), NULL, np.int64)
-    for place, source in enumerate(program.inputs):
-        columns[place] = history.columns[source]
+    out = {name: np.empty(events.height, np.float32) for name in features.names}
+    groups = features.groups
+    waiting = {entity for group in groups if len(group) > 1 for entity in group}
+    folded: dict[str, Ints] = {}
     for name, plan in features.plans.items():
-        first = program.offsets[name]
-        _fold_entity(history, plan, columns[first : first + len(plan.slots)])
-    out = np.empty((events.height, len(features.names)), np.float32)
-    for start in range(0, events.height, ROWS_PER_PASS):
-        part = np.ascontiguousarray(columns[:, start : start + ROWS_PER_PASS])
-        evaluate(part, program.steps, program.constants, program.features, out[start : start + ROWS_PER_PASS])
-    values = {name: out[:, place] for place, name in enumerate(features.names)}
-    return pl.DataFrame({features.contract.event_id: events[features.contract.event_id], **values})
+        block = np.full((len(plan.slots), events.height), NULL, np.int64)
+        _fold_entity(history, plan, block)
+        if (name,) in groups:
+            _evaluate(history, groups[name,], [block], out)
+        if name in waiting:  # a feature compares this entity with another
+            folded[name] = block
+    for entities, group in groups.items():
+        if len(entities) != 1:
+            _evaluate(history, group, [folded[name] for name in entities], out)
+    return pl.DataFrame({features.contract.event_id: events[features.contract.event_id], **out})
+
+
+def _evaluate(history: History, group: "FeatureGroup", blocks: list[Ints], out: dict[str, Floats]) -> None:
+    program = group.program
+    sources = [history.columns[source] for source in program.inputs]
+    height = history.frame.events.height
+    for start in range(0, height, ROWS_PER_PASS):
+        rows = slice(start, min(start + ROWS_PER_PASS, height))
+        columns = np.empty((program.width, rows.stop - start), np.int64)
+        for place, source in enumerate(sources):
+            columns[place] = source[rows]
+        first = len(sources)
+        for block in blocks:
+            columns[first : first + len(block)] = block[:, rows]
+            first += len(block)
+        values = np.empty((columns.shape[1], len(group.names)), np.float32)
+        evaluate(columns, program.steps, program.constants, program.features, values)
+        for place, name in enumerate(group.names):
+            out[name][rows] = values[:, place]
 
 
 def filter_bits(history: History, plan: EntityPlan) -> Ints:
     """Bit f of a row is set when the row passes the plan's filter f."""
-    bits = np.zeros(history.events.height, np.int64)
+    bits = np.zeros(history.frame.events.height, np.int64)
     for place, where in enumerate(plan.filters):
-        bits |= event_inputs.matching(where, history.columns).astype(np.int64) << place
+        bits |= matching(where, history.columns).astype(np.int64) << place
     return bits
 
 
@@ -139,9 +149,7 @@ def _fold_entity(history: History, plan: EntityPlan, out: Ints) -> None:
     size = len(rows)
     numbers = _stack([history.columns[source][rows] for source in plan.numbers], size, np.int64)
     carried = _stack([history.columns[source][rows] for source in plan.carried], size, np.int64)
-    values = _stack(
-        [_local(ordered.starts, history.columns[source][rows]) for source in plan.hashes], size, np.int32
-    )
+    values = _stack([_local(history, ordered, source) for source in plan.hashes], size, np.int32)
     bits = filter_bits(history, plan)[rows]
     windows = np.array(plan.windows, np.int64)
     label_starts, effect, happened, sign, following = _entity_effects(history.effects, plan, ordered.ids)
@@ -177,10 +185,9 @@ def _stack(parts: list[Ints], size: int, dtype: type) -> Ints:
     return np.stack(parts) if parts else np.zeros((0, size), dtype)
 
 
-def _local(starts: Ints, hashes: Ints) -> Ints:
-    _, codes = np.unique(hashes, return_inverse=True)
-    local: Ints = local_codes(starts, np.where(hashes == NULL, -1, codes))
-    return local
+def _local(history: History, ordered: Sorted, source: Input) -> Ints:
+    codes: Ints = local_codes(ordered.starts, history.frame.dense_hashes(source)[ordered.rows])
+    return codes
 
 
 def _entity_effects(effects: pl.DataFrame, plan: EntityPlan, ids: list[str]) -> tuple[Ints, ...]:

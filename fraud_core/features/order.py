@@ -13,22 +13,19 @@ RESTART_SHARE = 0.5
 
 
 def known_order(events: pl.DataFrame) -> Ints:
-    """Rank of every row by (time known, shard, offset, index): the order in which history became known.
+    """Places of the rows by (time known, shard, offset, index): the order in which history became known.
 
     Columns that the frame lacks count as equal, and remaining ties keep the order of the rows.
     """
     keys = [name for name in ("known_at", "_shard", "_offset", "_index") if name in events.columns]
-    rank = np.empty(events.height, np.int64)
     if not keys:
         return np.arange(events.height, dtype=np.int64)
-    places = events.select(keys).with_row_index("_row").sort([*keys, "_row"])["_row"].to_numpy()
-    rank[places] = np.arange(events.height)
-    return rank
+    return events.select(pl.arg_sort_by(keys, maintain_order=True)).to_series().cast(pl.Int64).to_numpy()
 
 
 def fold_order(  # noqa: PLR0917
     entity_codes: Ints,
-    known_rank: Ints,
+    known: Ints,
     known_ms: Ints,
     epoch: Ints,
     seq: Ints,
@@ -47,6 +44,9 @@ def fold_order(  # noqa: PLR0917
       without seq stands before the first epoch whose rebuild had read it, and after all epochs if none had.
     """
     sequenced = seq >= 0
+    if not sequenced.any() and not epochs:
+        order = known[np.argsort(entity_codes[known], kind="stable")]
+        return order[np.searchsorted(entity_codes[order], 0) :]
     era = np.where(sequenced, 2 * epoch + 1, -1)
     if epochs:
         numbers = np.array(sorted(epochs), np.int64)
@@ -61,7 +61,10 @@ def fold_order(  # noqa: PLR0917
         places = places[np.lexsort((known_ms[places], era[places], entity_codes[places]))]
         pause = np.diff(known_ms[places]) > horizon_ms * RESTART_SHARE
         run[places[1:]] = np.cumsum(pause)
-    order = np.lexsort((known_rank, np.where(sequenced, seq, 0), run, era, entity_codes))
+    place = np.lexsort(
+        (np.where(sequenced, seq, 0)[known], run[known], era[known], entity_codes[known])
+    )  # stable: what ties keeps the order in which it became known
+    order = known[place]
     return order[np.searchsorted(entity_codes[order], 0) :]
 
 

@@ -1,7 +1,6 @@
 """The little world's feature set, and an online state of it in a real Valkey."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import redis

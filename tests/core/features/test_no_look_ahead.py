@@ -29,9 +29,14 @@ def test_what_happens_after_t_changes_nothing_at_or_before_t(
         events, labels = kept, known
     else:
         strange = rest.with_columns(
-            amount=pl.col("amount") + 77, payer=pl.lit("p0"), at=pl.col("at") + timedelta(hours=5), kind=pl.lit("web")
+            amount=pl.col("amount") + 77,
+            payer=pl.lit("p0"),
+            at=pl.col("at") + timedelta(hours=5),
+            kind=pl.lit("web"),
         )
-        lies = world.frame.select("id", is_fraud=pl.lit(True), known_at=pl.lit(now) + timedelta(milliseconds=1))
+        lies = world.frame.select(
+            "id", is_fraud=pl.lit(True), known_at=pl.lit(now) + timedelta(milliseconds=1)
+        )
         events, labels = pl.concat([kept, strange]), pl.concat([known, lies])
 
     assert compute_offline(features, events, labels)[:cut].equals(expected, null_equal=True)

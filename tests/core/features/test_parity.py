@@ -123,15 +123,19 @@ def test_an_entity_with_more_labels_than_count_agrees(client: redis.Redis, featu
     labels = world.frame.select(
         "id", is_fraud=pl.lit(True), known_at=pl.col("at") + pl.duration(minutes=pl.int_range(pl.len()) % 90)
     )
-    corrections = labels[::3].with_columns(is_fraud=pl.lit(False), known_at=pl.col("known_at") + pl.duration(hours=3))
+    corrections = labels[::3].with_columns(
+        is_fraud=pl.lit(False), known_at=pl.col("known_at") + pl.duration(hours=3)
+    )
     world = type(world)(world.events, world.frame, pl.concat([labels, corrections]))
     for labels_first in (True, False):
         applied = apply_all(fresh(client, features), world, labels_first)
         online = np.stack([each.vector for each in applied])
-        assert_same_bits(features, ids_of(world), online, compute_offline(features, world.frame, world.labels))
+        assert_same_bits(
+            features, ids_of(world), online, compute_offline(features, world.frame, world.labels)
+        )
 
 
 def _dump(client: redis.Redis, epoch: int) -> dict[bytes, bytes]:
     prefix = f"test:{epoch}:".encode()
-    keys = [key for key in client.scan_iter(match=prefix + b"*", count=10_000)]
+    keys = list(client.scan_iter(match=prefix + b"*", count=10_000))
     return {key[len(prefix) :]: client.get(key) for key in keys}
