@@ -111,7 +111,9 @@ class EventCheck:
         self._value_checks = tuple(
             (field.name, check) for field in contract.fields if (check := _value_check(field)) is not None
         )
-        self._rules = tuple((f"rule.{rule.name}", rule.expression.evaluate) for rule in contract.rules)
+        self._rules = tuple(
+            (f"rule.{rule.name}", rule.expression.evaluate, rule.expression.fields) for rule in contract.rules
+        )
         self._private = {field.name for field in contract.fields if field.pii != "none"}
 
     def read(self, event: object) -> tuple[dict[str, Any], list[str]]:
@@ -141,6 +143,7 @@ class EventCheck:
         values, codes = self.read(event)
         if not isinstance(event, dict):
             return codes
+        mistyped = {code.removesuffix(".type") for code in codes}
         for name, required, _ in self._fields:
             if required and event.get(name) is None:
                 codes.append(f"{name}.required")
@@ -148,8 +151,8 @@ class EventCheck:
             value = values.get(name)
             if value is not None:
                 check(value, now_ms, codes)
-        for code, evaluate in self._rules:
-            if evaluate(values) is False:
+        for code, evaluate, fields in self._rules:
+            if evaluate(values) is False and mistyped.isdisjoint(fields):
                 codes.append(code)
         if len(codes) > 1:
             codes.sort(key=self._order.__getitem__)
@@ -187,7 +190,7 @@ def _reader(field: Field) -> Callable[[Any], Any]:
 def _value_check(field: Field) -> Callable[[Any, int, list[str]], None] | None:
     """All checks of a typed value in one function that appends codes."""
     name = field.name
-    coded = tuple((f"{name}.{rule}", test) for rule, test in (*_number_tests(field), *_text_tests(field)))
+    coded = tuple((f"{name}.{rule}", test) for rule, test in value_tests(field))
     tolerance = field.future_tolerance_ms
     future = f"{name}.future"
 
@@ -201,6 +204,11 @@ def _value_check(field: Field) -> Callable[[Any, int, list[str]], None] | None:
     return check if coded or tolerance is not None else None
 
 
+def value_tests(field: Field) -> tuple[_Test, ...]:
+    """The rules on a present, typed value of a field as Python functions that are true where the rule is broken."""
+    return (*_number_tests(field), *_text_tests(field))
+
+
 def _number_tests(field: Field) -> Iterator[_Test]:
     if field.type == "number":
         yield "not_finite", lambda value: value - value != 0
@@ -209,7 +217,7 @@ def _number_tests(field: Field) -> Iterator[_Test]:
     if (low := field.minimum) is not None:
         yield "minimum", lambda value: value < low
     if (high := field.maximum) is not None:
-        yield "maximum", lambda value: value > high or value != value  # noqa: PLR0124 (polars orders NaN last)
+        yield "maximum", lambda value: value > high
 
 
 def _text_tests(field: Field) -> Iterator[_Test]:

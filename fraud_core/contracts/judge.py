@@ -67,18 +67,28 @@ def judge(
         flags = frame[index].select(violated.fill_null(False).alias(code) for code, violated in checks)
         reasons = _codes(index.to_numpy(), flags)
     if found:
-        order = {each.code: place for place, each in enumerate(contract.checks)}
+        merge = _Merge(contract)
         for row, codes in found.items():
-            reasons[row] = merge(codes, reasons.get(row, ()), order)
+            reasons[row] = merge(codes, reasons.get(row, ()))
     return Verdict(rows.height, reasons)
 
 
-def merge(found: tuple[str, ...], judged: tuple[str, ...], order: Mapping[str, int]) -> tuple[str, ...]:
-    """Reasons of one row from reading and judging it: a value of a wrong type is not missing as well."""
-    if UNPARSEABLE in found:
-        return (UNPARSEABLE,)
-    mistyped = {code.removesuffix(".type") + ".required" for code in found if code.endswith(".type")}
-    return tuple(sorted({*found, *(code for code in judged if code not in mistyped)}, key=order.__getitem__))
+class _Merge:
+    """Joins the reasons of one row from reading and judging it: a value of a wrong type is neither missing, nor compared
+    with others."""
+
+    def __init__(self, contract: Contract) -> None:
+        self._order = {each.code: place for place, each in enumerate(contract.checks)}
+        self._moot: dict[str, set[str]] = {f"{name}.type": {f"{name}.required"} for name in contract.by_name}
+        for rule in contract.rules:
+            for name in rule.expression.fields:
+                self._moot[f"{name}.type"].add(f"rule.{rule.name}")
+
+    def __call__(self, found: tuple[str, ...], judged: tuple[str, ...]) -> tuple[str, ...]:
+        if UNPARSEABLE in found:
+            return (UNPARSEABLE,)
+        moot = set().union(*(self._moot[code] for code in found if code in self._moot))
+        return tuple(sorted({*found, *judged} - moot, key=self._order.__getitem__))
 
 
 def _codes(index: npt.NDArray[np.uint32], flags: pl.DataFrame) -> dict[int, tuple[str, ...]]:

@@ -116,11 +116,13 @@ def _special_promises(field: Field) -> Iterator[_Promise]:
 
 
 def _ordered(field: Field) -> pl.Expr:
-    """The column in the unit of its bounds: µs for timestamps, days for dates."""
+    """The column in the unit of its bounds: µs for timestamps, days for dates. NaN is beyond no bound, only not finite."""
     column = pl.col(field.name)
     if field.type == "timestamp":
         return column.cast(pl.Int64)
-    return column.cast(pl.Int32) if field.type == "date" else column
+    if field.type == "date":
+        return column.cast(pl.Int32)
+    return column.fill_nan(None) if field.type == "number" else column
 
 
 def bound_text(field: Field, bound: float) -> str:

@@ -124,6 +124,13 @@ def batch_codes_at(contract: Contract, event: dict[str, Any], known_ms: int) -> 
     return judge(contract, parsed.frame, np.array([known_ms]), parsed.found).reasons.get(0, ())
 
 
+def test_a_mistyped_value_is_neither_missing_nor_compared(transactions: Contract) -> None:
+    event = {**transactions.example(), "latitude": "52.1", "amount_minor": "1"}
+    codes = ("amount_minor.type", "latitude.type")
+    assert tuple(each.code for each in check_event(transactions, event, NOW_MS)) == codes
+    assert batch_codes_at(transactions, event, NOW_MS) == codes
+
+
 def test_the_example_of_every_contract_is_valid(contracts: Contracts) -> None:
     for name in ("transactions", "labels", "decisions"):
         contract = contracts.for_stream(name)

@@ -1,0 +1,49 @@
+"""The list of all reports under a folder, the newest first: the page that the reports address opens."""
+
+import json
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from fraud_assets.quality.page import document, number
+
+
+def write_index(folder: Path) -> Path:
+    """Write `folder`/index.html from the report.json files below it, and return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found: list[tuple[dict[str, Any], str]] = []
+    for path in folder.rglob("report.json"):
+        try:
+            summary = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue  # a report that is being written; the next index has it
+        found.append((summary, path.parent.relative_to(folder).as_posix()))
+    found.sort(key=lambda each: each[0]["made_at"], reverse=True)
+    page = document("Data quality", _body(found), "The reports of this platform, the newest first.")
+    path = folder / "index.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _body(found: list[tuple[dict[str, Any], str]]) -> str:
+    if not found:
+        return '<p class="empty">No report yet. One is made per table and hour with violations, daily, and on request.</p>'
+    rows = "".join(_row(summary, place) for summary, place in found)
+    return (
+        '<div class="card"><table><thead><tr><th>Report</th><th>Contract</th><th class="n">Admitted</th>'
+        '<th class="n">Refused</th><th class="n">Duplicates</th><th>Most frequent reason</th><th>Judges</th><th>Made</th>'
+        f"</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _row(summary: dict[str, Any], place: str) -> str:
+    counts = summary["counts"]
+    first = max(counts, key=counts.__getitem__) if counts else ""
+    state = '<span class="ok">agree</span>' if summary["success"] else '<span class="bad">look here</span>'
+    return (
+        f'<tr><td><a href="{escape(place)}/index.html">{escape(summary["title"])}</a></td>'
+        f"<td>{escape(summary['contract'])} {escape(summary['version'])}</td>"
+        f'<td class="n">{number(summary["admitted"])}</td><td class="n">{number(summary["refused"])}</td>'
+        f'<td class="n">{number(summary["duplicates"])}</td><td><code>{escape(first)}</code></td><td>{state}</td>'
+        f'<td class="quiet">{escape(summary["made_at"].replace("T", " ").replace("+00:00", " UTC"))}</td></tr>'
+    )
