@@ -164,12 +164,18 @@ def _reconciled(demo: Demo, timeout_s: float) -> dict[str, int]:
     """Counts of `spearhead verify` once it proves that everything on the log was ingested, and nothing lost or doubled."""
     manifests = [_manifest(demo, part) for part in ("history", "live") if _manifest(demo, part).exists()]
     arguments = [word for manifest in manifests for word in ("--manifest", str(manifest))]
+    found: dict[str, Any] = {}
     deadline = time.monotonic() + timeout_s
     while True:
-        found = demo.json_command("verify", *arguments, "--json", timeout_s=120, any_exit=True)
-        demo.say(f"{found['valid']:,} events ingested, {found['pending']:,} to go")
-        if found["ok"] and found["events"] and not found["pending"]:
-            return {key: int(found[key]) for key in COUNTS}
+        try:
+            found = demo.json_command("verify", *arguments, "--json", timeout_s=120, any_exit=True)
+        except PhaseFailed:  # before the first commit there is nothing to verify
+            if time.monotonic() > deadline:
+                raise
+        if found:
+            demo.say(f"{found['valid']:,} events ingested, {found['pending']:,} to go")
+            if found["ok"] and found["events"] and not found["pending"]:
+                return {key: int(found[key]) for key in COUNTS}
         if time.monotonic() > deadline:
             problems = "\n  ".join(found["problems"]) or "no problem named"
             raise PhaseFailed(

@@ -1,0 +1,94 @@
+"""The frame of the demo: commands run to their end or are ended, failures are told, the summary is complete."""
+
+import io
+import json
+import shlex
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from fraud_core.contracts import check_event, load_contracts
+from fraud_core.platform.demo.frame import Demo, Phase, PhaseFailed, run_phases
+from fraud_core.platform.demo.payments import live_payments
+from fraud_core.platform.demo.percentiles import percentile
+from fraud_core.platform.demo.summary import curl_command
+from fraud_core.platform.process import marked, sweep
+from fraud_core.platform.session import Progress
+from fraud_core.settings import PACKAGED_CONTRACTS, load_settings
+from fraud_core.simulator import WorldSpec
+
+pytestmark = pytest.mark.platform
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Demo]:
+    settings = load_settings(_env_file=None, home=tmp_path / "home", namespace="demo")
+    token = tmp_path.name
+    yield Demo(settings, token, Progress(Console(file=io.StringIO(), width=200)), time.monotonic())
+    sweep(token)
+
+
+def test_a_command_sees_the_settings_in_force(demo: Demo) -> None:
+    shown = json.loads(demo.command("settings", "--json", timeout_s=60))
+    assert shown["namespace"] == "demo"
+    assert shown["home"] == str(demo.settings.home_path)
+
+
+def test_a_command_that_fails_ends_the_phase_with_its_own_words(demo: Demo) -> None:
+    with pytest.raises(PhaseFailed, match=r"(?s)exit code 1.*no-such-file.*does not exist"):
+        demo.command("replay", "no-such-file.csv", timeout_s=60)
+
+
+def test_what_is_not_json_is_refused(demo: Demo) -> None:
+    with pytest.raises(PhaseFailed, match="expected to print a JSON object"):
+        demo.json_command("version", timeout_s=60)
+
+
+def test_a_command_in_the_background_never_outlives_its_block(demo: Demo) -> None:
+    with pytest.raises(ZeroDivisionError), demo.background("up"):
+        raise ZeroDivisionError
+    assert marked(demo.token) == []
+
+
+def test_a_command_that_takes_too_long_is_ended(demo: Demo) -> None:
+    with pytest.raises(PhaseFailed, match="within 0 s"):
+        demo.command("version", timeout_s=0.0)
+    assert marked(demo.token) == []
+
+
+def test_phases_stop_at_the_first_that_fails(demo: Demo) -> None:
+    ran = []
+
+    def work(_: Demo) -> str:
+        ran.append("work")
+        return "[3] done"
+
+    def fail(_: Demo) -> str:
+        raise PhaseFailed("nothing came")
+
+    with pytest.raises(PhaseFailed, match="nothing came"):
+        run_phases(demo, [Phase("Work", work), Phase("Fail", fail), Phase("Never", work)])
+    assert ran == ["work"]
+    assert "✓ Work: [3] done" in demo.progress.console.file.getvalue()
+
+
+def test_the_demo_scores_payments_that_keep_the_contract() -> None:
+    contract = load_contracts(PACKAGED_CONTRACTS).transactions
+    payments = list(live_payments(WorldSpec(accounts=200, merchants=150), 20))
+    assert len({payment[contract.event_id] for payment in payments}) == 20
+    now_ms = int(time.time() * 1000)
+    assert [check_event(contract, payment, now_ms) for payment in payments] == [[]] * 20
+
+
+def test_the_curl_command_survives_a_shell() -> None:
+    event = {"merchant": 'Joe\'s "Diner" $HOME'}
+    words = shlex.split(curl_command("http://127.0.0.1:3001", event))
+    assert json.loads(words[-1]) == event
+
+
+def test_percentiles_are_values_that_were_measured() -> None:
+    values = [5.0, 1.0, 4.0, 2.0, 3.0]
+    assert [percentile(values, p) for p in (0, 20, 50, 99, 100)] == [1.0, 1.0, 3.0, 5.0, 5.0]
