@@ -1,0 +1,98 @@
+"""features.yaml: what it means, what it refuses and how it says so."""
+
+from pathlib import Path
+
+import pytest
+
+from fraud_core.contracts import load_contracts
+from fraud_core.errors import FeatureError
+from fraud_core.features import FeatureSet, load_features
+from fraud_core.features.operators import OPERATORS
+from tests.core.features.world import DECLARATION, declare
+
+ROOT = Path(__file__).resolve().parents[3]
+HEAD = "version: 1\nentities:\n  payer: {history: 1d, remember: 9}\nfilters:\n  web: {kind: web}\nfeatures:\n"
+
+
+def test_the_little_world_uses_every_operator(features: FeatureSet) -> None:
+    assert {feature.operator for feature in features.features} == set(OPERATORS)
+
+
+@pytest.mark.parametrize("folder", ["data_contracts", "examples/handbook"])
+def test_shipped_declarations_fit_their_contracts(folder: str) -> None:
+    contracts = load_contracts(ROOT / folder)
+    features = load_features(contracts.features_path, contracts)
+    assert len(features.names) == len(set(features.names)) >= 30
+    for name in features.names:
+        assert features.reason(name).endswith(".")
+        assert features.hashes[name] in features.explain(name)
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "message"),
+    [
+        (7, "  a: {fild: {of: amount}, reason: r}", "unknown operator 'fild': did you mean 'field'?"),
+        (7, "  a: {field: {of: amuont}, reason: r}", "no field 'amuont': did you mean 'amount'?"),
+        (7, "  a: {field: {of: amount}}", "expected `reason`"),
+        (7, "  a: {field: {of: amount, off: 1}, reason: r}", "unknown argument 'off': did you mean 'of'?"),
+        (7, "  a: {count: {entity: payr, window: 1h}, reason: r}", "unknown entity 'payr': did you mean 'payer'?"),
+        (7, "  a: {count: {entity: payer, window: 2d}, reason: r}", "longer than the history of 'payer' (1 day)"),
+        (7, "  a: {count: {entity: payer, window: 1 hour}, reason: r}", "a duration such as 30s"),
+        (7, "  a: {count: {entity: payer}, reason: r}", "expected the argument 'window'"),
+        (7, "  a: {count: {entity: payer, window: 1h, where: wep}, reason: r}", "unknown filter 'wep': did you mean 'web'?"),
+        (7, "  a: {sum: {entity: payer, of: degrees, window: 1h}, reason: r}", "`unit: 0.01`"),
+        (7, "  a: {sum: {entity: payer, of: kind, window: 1h}, reason: r}", "type integer or number, found 'kind'"),
+        (7, "  a: {ratio: {of: b, over: b}, reason: r}", "unknown feature 'b'"),
+        (7, "  A: {hour: {}, reason: r}", "lower case"),
+        (8, "  a: {hour: {}, reason: r}\n  a: {hour: {}, reason: r}", "declared twice"),
+        (7, "  'a_{window}': {count: {entity: payer}, reason: r}", "windows: [1h, 1d]"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_with_its_line_and_the_nearest_name(
+    tmp_path: Path, line: int, text: str, message: str
+) -> None:
+    with pytest.raises(FeatureError) as caught:
+        declare(tmp_path, HEAD + text + "\n")
+    assert f"features.yaml:{line}: " in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_a_missing_file_says_where_it_was_expected(tmp_path: Path) -> None:
+    with pytest.raises(FeatureError, match=r"features\.yaml: a feature declaration was expected here"):
+        load_features(tmp_path / "features.yaml", None)  # type: ignore[arg-type]
+
+
+def test_amounts_in_several_currencies_are_not_added(tmp_path: Path) -> None:
+    contracts = load_contracts(ROOT / "data_contracts")
+    path = tmp_path / "features.yaml"
+    path.write_text(
+        "version: 1\nentities: {account: {history: 1d}}\nfeatures:\n"
+        "  a: {sum: {entity: account, of: amount_minor, window: 1h}, reason: r}\n"
+    )
+    with pytest.raises(FeatureError, match="several currencies.*use 'amount_base_minor'"):
+        load_features(path, contracts)
+
+
+def test_a_hash_covers_meaning_and_nothing_else(features: FeatureSet, tmp_path: Path) -> None:
+    reworded = declare(tmp_path, "# a comment\n" + DECLARATION.replace("reason: r", "reason: other words"))
+    assert (reworded.hash, reworded.state_hash) == (features.hash, features.state_hash)
+
+    other = declare(tmp_path, DECLARATION.replace("payer: {history: 6h, remember: 6}", "payer: {history: 6h, remember: 7}"))
+    changed = {name for name in features.names if other.hashes[name] != features.hashes[name]}
+    assert changed == {feature.name for feature in features.features if "payer" in feature.entities}
+    assert other.state_hash != features.state_hash
+
+
+def test_a_feature_of_the_event_alone_keeps_the_state(features: FeatureSet, tmp_path: Path) -> None:
+    grown = declare(tmp_path, DECLARATION + "  hour_again: {hour: {}, reason: r}\n")
+    assert grown.state_hash == features.state_hash
+    assert grown.hash != features.hash
+    assert {name: grown.hashes[name] for name in features.names} == features.hashes
+
+
+def test_explain_tells_meaning_state_and_place(features: FeatureSet) -> None:
+    told = features.explain("shop_rate_before")
+    assert "share of known frauds among the events of the shop in the last 1 day before the last 3 hours" in told
+    assert "its last 40 events of 2 days" in told
+    with pytest.raises(FeatureError, match="did you mean 'shop_rate'"):
+        features.explain("shop_rat")

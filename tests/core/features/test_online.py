@@ -1,0 +1,122 @@
+"""The online state: its keys and their lives, what it refuses, and its asyncio face."""
+
+import asyncio
+
+import numpy as np
+import polars as pl
+import pytest
+import redis
+import redis.asyncio
+
+from fraud_core.errors import StateError
+from fraud_core.features import AsyncOnlineState, FeatureSet, OnlineState, compute_offline, label_effects, rebuild
+from fraud_core.features.layout import header_bytes, state_bytes
+from tests.core.features.agreement import apply_all
+from tests.core.features.world import DECLARATION, declare, make_world
+
+pytestmark = pytest.mark.valkey
+
+
+def test_an_event_without_an_entity_touches_no_state(client: redis.Redis, state: OnlineState) -> None:
+    event = {**make_world(1, 1).events[0], "payer": "p", "shop": None}
+    applied = state.apply(event, "one")
+    assert applied.seqs == {"payer": 1}
+    assert sorted(client.keys("test:1:*")) == [b"test:1:{payer:p}", b"test:1:{payer:p}:a:one"]
+    values = dict(zip(state.features.names, applied.vector, strict=True))
+    assert all(np.isnan(values[each.name]) for each in state.features.features if each.entities == ("shop",))
+
+
+def test_seq_counts_the_events_of_an_entity_without_gaps(state: OnlineState) -> None:
+    world = make_world(2, 200)
+    seen: dict[tuple[str, str], list[int]] = {}
+    for event, applied in zip(world.events, apply_all(state, world), strict=True):
+        for entity, seq in applied.seqs.items():
+            seen.setdefault((entity, event[entity]), []).append(seq)
+    assert all(seqs == list(range(1, len(seqs) + 1)) for seqs in seen.values())
+
+
+def test_state_is_bounded_and_expires(client: redis.Redis, state: OnlineState) -> None:
+    apply_all(state, make_world(3, 500))
+    for entity, plan in state.features.plans.items():
+        keys = [key for key in client.keys(f"test:1:{{{entity}:*") if key.endswith(b"}")]
+        assert keys
+        for key in keys:
+            assert header_bytes(plan) < client.strlen(key) <= state_bytes(plan)
+            assert 0 < client.ttl(key) <= plan.rule.horizon_ms // 1000
+    answers = client.keys("test:1:*:a:*")
+    assert answers
+    assert all(0 < client.ttl(key) <= state.features.answer_ttl_s for key in answers)
+
+
+def test_label_effects_are_merged_once_and_late_ones_counted(state: OnlineState) -> None:
+    world = make_world(4, 200)
+    effects = label_effects(state.features, world.frame, world.labels)
+    halves = [effects[: effects.height // 2], effects[effects.height // 4 :]]
+    assert sum(state.apply_label_effects(half).added for half in halves) == effects.height
+    assert state.apply_label_effects(effects.sample(fraction=1.0, shuffle=True, seed=1)).added == 0
+
+    state.apply({**world.events[0], "at": "2027-01-01T00:00:00Z", "payer": "p", "shop": None}, "later")
+    one = pl.DataFrame([{**effects.row(0, named=True), "entity": "payer", "entity_id": "p"}], schema=effects.schema)
+    assert state.apply_label_effects(one).late == 1
+
+
+def test_functions_that_redis_lost_are_loaded_again(client: redis.Redis, state: OnlineState) -> None:
+    event = make_world(5, 1).events[0]
+    client.function_flush()
+    assert state.apply(event, "one").epoch == 1
+
+
+def test_another_client_follows_a_rebuild(client: redis.Redis, features: FeatureSet, state: OnlineState) -> None:
+    world = make_world(6, 60)
+    other = OnlineState(client, features, "test")
+    other.load()
+    apply_all(state, world)
+    done = rebuild(state, features, world.frame, world.labels)
+    assert done.events == 60
+    event = {**world.events[-1], "id": "new"}
+    assert other.apply(event, "new").epoch == done.epoch == 2
+
+
+def test_a_state_of_another_declaration_is_never_mixed(
+    client: redis.Redis, state: OnlineState, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    changed = declare(tmp_path_factory.mktemp("other"), DECLARATION.replace("history: 6h", "history: 7h"))
+    other = OnlineState(client, changed, "test")
+    with pytest.raises(StateError, match="declaration changed"):
+        other.load()
+    world = make_world(7, 50)
+    rebuild(other, changed, world.frame, None)
+    with pytest.raises(StateError, match="declaration changed"):
+        state.apply(world.events[0], "again")
+
+
+def test_an_older_epoch_is_refused(state: OnlineState, features: FeatureSet) -> None:
+    with pytest.raises(StateError, match="an epoch after the current 1"):
+        rebuild(state, features, make_world(8, 5).frame, None, epoch=1)
+
+
+def test_a_client_that_decodes_is_refused(valkey_url: str, features: FeatureSet) -> None:
+    with pytest.raises(StateError, match="without decode_responses"):
+        OnlineState(redis.Redis.from_url(valkey_url, decode_responses=True), features, "test")
+
+
+def test_a_redis_that_is_gone_is_an_error_with_advice(features: FeatureSet) -> None:
+    state = OnlineState(redis.Redis(port=1, retry=None), features, "test")
+    with pytest.raises(StateError, match="SPEARHEAD_REDIS_URL"):
+        state.load()
+
+
+def test_the_asyncio_face_gives_the_same_answers(valkey_url: str, features: FeatureSet) -> None:
+    world = make_world(9, 120)
+
+    async def drive() -> np.ndarray:
+        client = redis.asyncio.Redis.from_url(valkey_url)
+        state = AsyncOnlineState(client, features, "test")
+        await state.load()
+        await state.apply_label_effects(label_effects(features, world.frame, world.labels))
+        vectors = [(await state.apply(event, event["id"])).vector for event in world.events]
+        await client.aclose()
+        return np.stack(vectors)
+
+    offline = compute_offline(features, world.frame, world.labels).drop("id").to_numpy()
+    assert np.array_equal(asyncio.run(drive()), offline, equal_nan=True)
