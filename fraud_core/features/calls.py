@@ -20,11 +20,11 @@ from fraud_core.features.kernel import evaluate
 from fraud_core.features.layout import LABEL_FORMAT
 from fraud_core.features.lua import function_name, labels_function_name, library, library_name
 from fraud_core.features.plan import NULL, EntityPlan
+from fraud_core.features.wire import Command
 
 if TYPE_CHECKING:
     from fraud_core.features.declaration import FeatureSet
 
-Command = tuple[str | bytes | int, ...]
 _LONGEST_ID = 128
 
 

@@ -35,7 +35,9 @@ def list_features(as_json: AsJson = False) -> None:
             }
             for feature in features.features
         ]
-        typer.echo(json.dumps({"path": str(features.path), "hash": features.hash, "features": rows}, indent=2))
+        typer.echo(
+            json.dumps({"path": str(features.path), "hash": features.hash, "features": rows}, indent=2)
+        )
         return
     table = Table("feature", "state of", "meaning", title=f"{features.path}: {len(features.names)} features")
     for feature in features.features:
@@ -44,7 +46,9 @@ def list_features(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def explain(name: Annotated[str, typer.Argument(help="Name of a feature, as `features list` shows it.")]) -> None:
+def explain(
+    name: Annotated[str, typer.Argument(help="Name of a feature, as `features list` shows it.")],
+) -> None:
     """What one feature means, needs and costs."""
     from fraud_core.contracts import load_contracts
     from fraud_core.features.declaration import load_features

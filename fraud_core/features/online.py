@@ -15,7 +15,8 @@ from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import RedisError, ResponseError
 
 from fraud_core.errors import StateError
-from fraud_core.features.calls import Applied, Command, LabelsApplied, StateCalls
+from fraud_core.features.calls import Applied, LabelsApplied, StateCalls
+from fraud_core.features.wire import Command, exchange, exchange_async
 
 if TYPE_CHECKING:
     from fraud_core.features.declaration import FeatureSet
@@ -161,11 +162,8 @@ class OnlineState(_State):
         raise self._gave_up()
 
     def _send(self, commands: Sequence[Command]) -> list[Any]:
-        pipe: Any = self.client.pipeline(transaction=False)
-        for command in commands:
-            pipe.execute_command(*command)
         try:
-            return list(pipe.execute(raise_on_error=False))
+            return exchange(self.client, commands)
         except RedisError as error:
             raise _unreachable(error) from error
 
@@ -237,10 +235,7 @@ class AsyncOnlineState(_State):
         raise self._gave_up()
 
     async def _send(self, commands: Sequence[Command]) -> list[Any]:
-        pipe: Any = self.client.pipeline(transaction=False)
-        for command in commands:
-            pipe.execute_command(*command)
         try:
-            return list(await pipe.execute(raise_on_error=False))
+            return await exchange_async(self.client, commands)
         except RedisError as error:
             raise _unreachable(error) from error

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fraud_core.features.inputs import Frame, reader, time_ms
 from fraud_core.features.plan import NULL, VALUE_LIMIT, Input, InputKind
 
-moments = st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))
+moments = st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 texts = st.text(max_size=12)
 CASES: dict[InputKind, tuple[Input, st.SearchStrategy[Any], pl.DataType, Any]] = {
     InputKind.TIME: (Input(InputKind.TIME, "v"), moments, pl.Datetime("us", "UTC"), datetime.isoformat),
@@ -41,7 +41,9 @@ def test_both_faces_read_the_same_integer(kind: InputKind, data: st.DataObject) 
     values = data.draw(st.lists(st.none() | strategy, min_size=1, max_size=20))
     column = Frame(pl.DataFrame({"v": pl.Series(values, dtype=dtype)})).column(source).tolist()
     read = reader(source)
-    assert [read({"v": value if value is None or not as_json else as_json(value)}) for value in values] == column
+    assert [
+        read({"v": value if value is None or not as_json else as_json(value)}) for value in values
+    ] == column
     assert all(value == NULL or -(2**47) < value < 2**47 for value in column)
 
 

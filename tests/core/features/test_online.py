@@ -9,7 +9,14 @@ import redis
 import redis.asyncio
 
 from fraud_core.errors import StateError
-from fraud_core.features import AsyncOnlineState, FeatureSet, OnlineState, compute_offline, label_effects, rebuild
+from fraud_core.features import (
+    AsyncOnlineState,
+    FeatureSet,
+    OnlineState,
+    compute_offline,
+    label_effects,
+    rebuild,
+)
 from fraud_core.features.layout import header_bytes, state_bytes
 from tests.core.features.agreement import apply_all
 from tests.core.features.world import DECLARATION, declare, make_world
@@ -56,7 +63,9 @@ def test_label_effects_are_merged_once_and_late_ones_counted(state: OnlineState)
     assert state.apply_label_effects(effects.sample(fraction=1.0, shuffle=True, seed=1)).added == 0
 
     state.apply({**world.events[0], "at": "2027-01-01T00:00:00Z", "payer": "p", "shop": None}, "later")
-    one = pl.DataFrame([{**effects.row(0, named=True), "entity": "payer", "entity_id": "p"}], schema=effects.schema)
+    one = pl.DataFrame(
+        [{**effects.row(0, named=True), "entity": "payer", "entity_id": "p"}], schema=effects.schema
+    )
     assert state.apply_label_effects(one).late == 1
 
 
@@ -66,7 +75,9 @@ def test_functions_that_redis_lost_are_loaded_again(client: redis.Redis, state: 
     assert state.apply(event, "one").epoch == 1
 
 
-def test_another_client_follows_a_rebuild(client: redis.Redis, features: FeatureSet, state: OnlineState) -> None:
+def test_another_client_follows_a_rebuild(
+    client: redis.Redis, features: FeatureSet, state: OnlineState
+) -> None:
     world = make_world(6, 60)
     other = OnlineState(client, features, "test")
     other.load()

@@ -1,0 +1,48 @@
+"""The order of an entity's fold: seq where there is one, else the order in which history became known."""
+
+import numpy as np
+import polars as pl
+
+from fraud_core.features.order import fold_order, known_order
+
+DAY = 86_400_000
+
+
+def order(
+    seq: list[int], known_ms: list[int], epoch: list[int] | None = None, epochs: dict[int, int] | None = None,
+    codes: list[int] | None = None,
+) -> list[int]:  # fmt: skip
+    known = np.argsort(known_ms, kind="stable")
+    return fold_order(
+        np.array(codes or [0] * len(seq)), known, np.array(known_ms), np.array(epoch or [1] * len(seq)),
+        np.array(seq), 10 * DAY, epochs,
+    ).tolist()  # fmt: skip
+
+
+def test_history_goes_by_time_known_then_place_in_the_log() -> None:
+    frame = pl.DataFrame(
+        {"known_at": [2, 1, 1, 1], "_shard": [0, 1, 0, 0], "_offset": [0, 0, 9, 9], "_index": [0, 0, 1, 0]}
+    )
+    assert known_order(frame).tolist() == [3, 2, 1, 0]
+
+
+def test_seq_decides_over_arrival_and_follows_plain_history() -> None:
+    assert order(seq=[3, 1, -1, 2], known_ms=[10, 20, 99, 30]) == [2, 1, 3, 0]
+
+
+def test_epochs_follow_each_other() -> None:
+    assert order(seq=[1, 2, 9], known_ms=[30, 40, 20], epoch=[2, 2, 1]) == [2, 0, 1]
+
+
+def test_a_seq_that_began_anew_after_its_state_expired_stays_behind() -> None:
+    assert order(seq=[1, 2, 1, 2], known_ms=[0, DAY, 30 * DAY, 31 * DAY]) == [0, 1, 2, 3]
+
+
+def test_history_read_by_a_rebuild_stands_before_its_epoch() -> None:
+    seq, epoch = [1, 1, -1, -1, -1], [1, 2, 0, 0, 0]
+    known = [50, 150, 10, 90, 180]  # the rebuild of epoch 2 had read up to 100
+    assert order(seq, known, epoch, epochs={1: 20, 2: 100}) == [2, 0, 3, 1, 4]
+
+
+def test_rows_without_the_entity_are_left_out_and_entities_kept_together() -> None:
+    assert order(seq=[-1] * 5, known_ms=[5, 4, 3, 2, 1], codes=[1, -1, 0, 1, 0]) == [4, 2, 3, 0]
