@@ -3,7 +3,7 @@
 import dagster as dg
 
 from fraud_assets import orchestration
-from fraud_assets.orchestration import jobs, schedules, sensors
+from fraud_assets.orchestration import checks, jobs, schedules, sensors
 from fraud_assets.orchestration.handles import HandleStore
 from fraud_assets.orchestration.resources import Platform
 
@@ -14,7 +14,7 @@ def definitions() -> dg.Definitions:
     platform = Platform()
     return dg.Definitions(
         assets=dg.load_assets_from_package_module(orchestration),
-        asset_checks=dg.load_asset_checks_from_package_module(orchestration),
+        asset_checks=checks,
         jobs=jobs,
         schedules=schedules,
         sensors=sensors,

@@ -10,10 +10,17 @@ from datetime import UTC, date, datetime, time, timedelta
 import polars as pl
 
 from fraud_assets.lake import Lake, read_transactions
+from fraud_assets.online_state.epochs import epoch_registry
 from fraud_core.contracts import Contract, Contracts
+from fraud_core.errors import FeatureError
 from fraud_core.features import FeatureSet, compute_offline
 
 FEATURES = "features"
+_BUILT: dict[str, pl.DataType] = {
+    "event_date": pl.Date(),
+    "known_at": pl.Datetime("us", "UTC"),
+    "feature_set_hash": pl.String(),
+}
 
 
 @dataclass(frozen=True)
@@ -28,14 +35,20 @@ class FeatureBuild:
 def feature_table_schema(contract: Contract, features: FeatureSet) -> dict[str, pl.DataType]:
     """Columns of the table: identity, time, entities and amount as they came, then one Float32 per feature."""
     schema = contract.polars_schema()
-    carried = [contract.event_id, contract.event_time, *dict.fromkeys(contract.entities.values())]
-    if contract.amount and contract.amount not in carried:
-        carried.append(contract.amount)
-    return (
-        {name: schema[name] for name in carried}
-        | {"event_date": pl.Date(), "known_at": pl.Datetime("us", "UTC"), "feature_set_hash": pl.String()}
-        | {name: pl.Float32() for name in features.names}
-    )
+    carried = {name: schema[name] for name in carried_columns(contract)}
+    taken = sorted({*carried, *_BUILT} & set(features.names))
+    if taken:
+        raise FeatureError(
+            f"{contract.path}: the feature table holds {', '.join(taken)} as it came, so no feature can have that name. "
+            "Rename the feature."
+        )
+    return carried | _BUILT | {name: pl.Float32() for name in features.names}
+
+
+def carried_columns(contract: Contract) -> list[str]:
+    """Fields that the feature table keeps beside the features."""
+    amount = [contract.amount] if contract.amount else []
+    return list(dict.fromkeys([contract.event_id, contract.event_time, *contract.entities.values(), *amount]))
 
 
 def build_features(
@@ -53,13 +66,19 @@ def build_features(
         if lake.exists("labels")
         else None
     )
-    values = compute_offline(features, events, labels)
+    values = compute_offline(features, events, labels, epoch_registry(lake))
     schema = feature_table_schema(contract, features)
     table = (
-        pl.concat([events, values.select(features.names)], how="horizontal")
+        pl.concat(
+            [
+                events.select(*carried_columns(contract), "event_date", "known_at"),
+                values.select(features.names),
+            ],
+            how="horizontal",
+        )
         .with_columns(pl.lit(features.hash).alias("feature_set_hash"))
         .filter(pl.col("event_date").is_between(first, last))
-        .select(pl.col(name).cast(dtype) for name, dtype in schema.items())
+        .select(*schema)
     )
     lake.create(FEATURES, schema, partition_by=["event_date"])
     lake.replace(FEATURES, table, f"event_date >= '{first}' AND event_date <= '{last}'")

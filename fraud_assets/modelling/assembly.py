@@ -60,6 +60,7 @@ def judge_candidate(
     model: TrainedModel,
     training_set: TrainingSet,
     bundles: Path,
+    *,
     feature_hashes: Mapping[str, str],
     appetite: Appetite | None = None,
     settings: EvaluationSettings | None = None,
@@ -92,6 +93,7 @@ def assemble_bundle(
     model: TrainedModel,
     training_set: TrainingSet,
     judgement: Judgement,
+    *,
     features: FeatureSet,
     contracts: Contracts,
     git_commit: str = "",
@@ -106,7 +108,7 @@ def assemble_bundle(
     prove_equal(model, onnx, golden, matrix)
     trees = to_trees(model)
     prove_additive(model, trees, golden.vectors)
-    rows, frauds = training_set.counts["train"]
+    learnt = [training_set.counts[split] for split in ("train", "validation")]
     windows = training_set.windows
     manifest = Manifest(
         created_at=datetime.now(UTC),
@@ -122,8 +124,8 @@ def assemble_bundle(
             snapshot=training_set.snapshot,
             trained_at=training_set.trained_at,
             **{"from": windows.train_from, "to": windows.train_to},
-            rows=rows,
-            frauds=frauds,
+            rows=sum(rows for rows, _ in learnt),
+            frauds=sum(frauds for _, frauds in learnt),
             parameters=model.parameters.for_xgboost(model.device) | {"trees": model.trees},
         ),
         git_commit=git_commit,

@@ -1,6 +1,6 @@
 """From a trained booster to ONNX, and the proof that both give the same scores.
 
-Invariant: no ONNX model leaves here that differs from its booster by more than 1e-6 on golden, random, missing and
+Invariant: no ONNX model leaves here that differs from its booster by more than 5e-6 on golden, random, missing and
 infinite vectors. Converters fail silently, so nothing but this comparison is trusted.
 """
 
@@ -18,7 +18,8 @@ Floats = npt.NDArray[np.float32]
 
 INPUT = "features"
 PROBABILITIES = "probabilities"
-TOLERANCE = 1e-6
+# Both sum float32 leaves, in different orders: some 400 trees differ by about 1e-6. A wrong branch differs by far more.
+TOLERANCE = 5e-6
 
 
 def to_onnx(model: TrainedModel) -> bytes:
@@ -88,7 +89,7 @@ def golden_rows(model: TrainedModel, onnx: bytes, matrix: Floats, count: int = 3
 def prove_equal(model: TrainedModel, onnx: bytes, golden: Golden, matrix: Floats, seed: int = 7) -> float:
     """Largest |ONNX - booster| on golden rows, real rows, rows on the trees' own thresholds and hostile rows.
 
-    Raises BundleError when it is above 1e-6: the bundle must not be released.
+    Raises BundleError when it is above TOLERANCE: the bundle must not be released.
     """
     random = np.random.default_rng(seed)
     rows = matrix[random.choice(len(matrix), min(len(matrix), 5000), replace=False)]

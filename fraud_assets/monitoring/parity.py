@@ -54,13 +54,19 @@ def feature_parity(lake: Lake, contract: Contract, features: FeatureSet, first: 
     offline = both.select(features.names).to_numpy().astype(np.float32)
     differs = ~((online == offline) | (np.isnan(online) & np.isnan(offline)))
     counts = {name: int(n) for name, n in zip(features.names, differs.sum(axis=0), strict=True) if n}
-    return Parity(len(served), len(both), counts, _first(contract, features, both, online, offline, differs))
+    return Parity(
+        len(served),
+        len(both),
+        counts,
+        _first(contract, features, both, online=online, offline=offline, differs=differs),
+    )
 
 
 def _first(
     contract: Contract,
     features: FeatureSet,
     both: pl.DataFrame,
+    *,
     online: np.ndarray,
     offline: np.ndarray,
     differs: np.ndarray,

@@ -1,6 +1,7 @@
 """The online feature state, as far as the graph is concerned: made anew from the lake, and told of labels."""
 
+from fraud_assets.online_state.epochs import EPOCHS, epoch_registry
 from fraud_assets.online_state.labels import push_label_effects
-from fraud_assets.online_state.rebuild import EPOCHS, epoch_registry, rebuild_state
+from fraud_assets.online_state.rebuild import rebuild_state
 
 __all__ = ["EPOCHS", "epoch_registry", "push_label_effects", "rebuild_state"]

@@ -14,7 +14,9 @@ from fraud_core.features import OnlineState, load_features
 from fraud_core.log import open_log
 from fraud_core.settings import load_settings
 
-app = typer.Typer(no_args_is_help=True, help="The online feature state: a cache of the lake's history in Redis.")
+app = typer.Typer(
+    no_args_is_help=True, help="The online feature state: a cache of the lake's history in Redis."
+)
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 

@@ -12,20 +12,13 @@ import polars as pl
 from redis import Redis
 
 from fraud_assets.lake import Lake, read_transactions
+from fraud_assets.online_state.epochs import record_epoch
 from fraud_core.contracts import Contracts
 from fraud_core.features import FeatureSet, OnlineState, Rebuilt, rebuild
 from fraud_core.log import Log
 from fraud_core.settings import Settings
 
-EPOCHS = "state_epochs"
 SCORER = "stream_scorer"
-_SCHEMA: dict[str, pl.DataType] = {
-    "epoch": pl.Int64(),
-    "known_ms": pl.Int64(),
-    "feature_set_hash": pl.String(),
-    "events": pl.Int64(),
-    "built_at": pl.Datetime("us", "UTC"),
-}
 
 
 @dataclass(frozen=True)
@@ -45,6 +38,8 @@ def rebuild_state(
 
     Raises StateError when Redis cannot be reached; the present epoch then stays.
     """
+    # Registered first and read again after: what follows the second positions cannot have been trimmed.
+    _register_scorer(log, _positions(lake, log))
     positions = _positions(lake, log)
     known = read_transactions(lake, contracts.transactions).filter(_within(positions))
     latest = known.select(pl.col("known_at").max()).collect().item() or datetime.now(UTC)
@@ -57,10 +52,14 @@ def rebuild_state(
         rebuilt = rebuild(state, features, events, labels)
     finally:
         client.close()
+    _register_scorer(log, positions)
+    record_epoch(lake, features, rebuilt, int(latest.timestamp() * 1000))
+    return StateBuild(rebuilt, read_from, {str(s): positions[s.app_id] for s in log.shards("transactions")})
+
+
+def _register_scorer(log: Log, positions: dict[str, int]) -> None:
     for shard in log.shards("transactions"):
         log.advance_reader(shard, SCORER, positions[shard.app_id])
-    _record(lake, features, rebuilt, events)
-    return StateBuild(rebuilt, read_from, {str(s): positions[s.app_id] for s in log.shards("transactions")})
 
 
 def _positions(lake: Lake, log: Log) -> dict[str, int]:
@@ -82,24 +81,3 @@ def _within(positions: dict[str, int]) -> pl.Expr:
             (pl.col("_stream") == stream) & (pl.col("_shard") == int(number)) & (pl.col("_offset") > end)
         )
     return ~later
-
-
-def _record(lake: Lake, features: FeatureSet, rebuilt: Rebuilt, events: pl.DataFrame) -> None:
-    known = events["known_at"].max()
-    row = {
-        "epoch": rebuilt.epoch,
-        "known_ms": int(known.timestamp() * 1000) if isinstance(known, datetime) else 0,
-        "feature_set_hash": features.hash,
-        "events": rebuilt.events,
-        "built_at": datetime.now(UTC),
-    }
-    table = lake.create(EPOCHS, _SCHEMA)
-    lake.append(table, pl.DataFrame([row], schema=_SCHEMA))
-
-
-def epoch_registry(lake: Lake) -> dict[int, int] | None:
-    """Epoch to the known time (ms) up to which its rebuild had read; None before the first rebuild."""
-    if not lake.exists(EPOCHS):
-        return None
-    rows = lake.scan(EPOCHS).select("epoch", "known_ms").collect()
-    return {epoch: known_ms for epoch, known_ms in rows.iter_rows()} or None

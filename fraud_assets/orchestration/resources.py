@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from fraud_assets.lake import Lake, open_lake
 from fraud_core.contracts import Contracts, load_contracts
@@ -15,7 +16,7 @@ from fraud_core.settings import Settings, load_settings
 class Platform(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Opens on first use what a run needs; a code location that only shows its graph opens nothing."""
 
-    overrides: dict[str, Any] = {}
+    overrides: dict[str, Any] = Field(default_factory=dict)
     """Settings that win over the environment, for tests."""
 
     @cached_property

@@ -16,7 +16,10 @@ DAYS_PER_RUN = 31
 PARTITIONED = ("features",)
 
 InProcess = Annotated[
-    bool, typer.Option("--in-process", help="Run here even where a Dagster is running (it then shows the run too).")
+    bool,
+    typer.Option(
+        "--in-process", help="Run here even where a Dagster is running (it then shows the run too)."
+    ),
 ]
 
 
@@ -39,7 +42,9 @@ def backfill(
 
 def _checked_range(settings: Settings, asset: str, start: date, end: date) -> tuple[date, date]:
     if asset not in PARTITIONED:
-        raise SettingsError(f"Only daily-partitioned assets are backfilled ({', '.join(PARTITIONED)}); found {asset!r}")
+        raise SettingsError(
+            f"Only daily-partitioned assets are backfilled ({', '.join(PARTITIONED)}); found {asset!r}"
+        )
     if start > end:
         raise SettingsError(f"--from must not be after --to; found {start} and {end}")
     today = datetime.now(UTC).date()
@@ -85,18 +90,25 @@ def _backfill_here(settings: Settings, console: Console, asset: str, start: date
     with _bar(console) as bar:
         task = bar.add_task(asset, total=(end - start).days + 1)
         for first, last in _chunks(start, end):
-            result = materialize(settings, asset, (first.isoformat(), last.isoformat()))
-            if not result.success:
-                failed.append(f"{first} to {last} (run {result.run_id})")
+            reasons = materialize(settings, asset, (first.isoformat(), last.isoformat()))
+            if reasons:
+                failed.append(f"  {first} to {last}: {'; '.join(reasons)}")
             bar.advance(task, (last - first).days + 1)
     if failed:
-        raise PlatformError(f"Backfill of {asset} failed for {'; '.join(failed)}. Mend the cause above, then run it again.")
+        lines = "\n".join(failed)
+        raise PlatformError(
+            f"Partitions of {asset} failed:\n{lines}\nMend the cause, then run the same command again."
+        )
 
 
 def materialize(
     job: Annotated[str, typer.Argument(help="A job of the graph, such as model_release.")],
-    first: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First event date.")] = None,
-    last: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last event date.")] = None,
+    first: Annotated[
+        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First event date.")
+    ] = None,
+    last: Annotated[
+        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last event date.")
+    ] = None,
 ) -> None:
     """Run a job on the running Dagster, show its steps, exit 1 when it failed."""
     if (first is None) != (last is None):
@@ -114,5 +126,7 @@ def materialize(
                 shown[step] = status
     if progress.status != "SUCCESS":
         reasons = "\n  ".join(client.failures(run_id)) or "see its log"
-        raise PlatformError(f"Run {run_id} of {job} ended {progress.status}:\n  {reasons}\n{client.url}/runs/{run_id}")
+        raise PlatformError(
+            f"Run {run_id} of {job} ended {progress.status}:\n  {reasons}\n{client.url}/runs/{run_id}"
+        )
     print(run_id)

@@ -114,7 +114,9 @@ class DagsterClient:
             with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
                 result = json.load(answer)
         except urllib.error.HTTPError as error:
-            raise PlatformError(f"Dagster at {self.url} refused a request: {error.read().decode()[:500]}") from None
+            raise PlatformError(
+                f"Dagster at {self.url} refused a request: {error.read().decode()[:500]}"
+            ) from None
         except OSError as error:
             raise PlatformError(
                 f"Dagster at {self.url} did not answer ({error}); start it with `spearhead up`, "

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from fraud_assets.runs.client import RANGE_END_TAG, RANGE_START_TAG
+from fraud_core.errors import PlatformError
 from fraud_core.settings import Settings
 
 
@@ -25,17 +26,37 @@ def dagster_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def materialize(settings: Settings, selection: str, days: tuple[str, str] | None) -> dg.ExecuteInProcessResult:
+def materialize(settings: Settings, selection: str, days: tuple[str, str] | None) -> list[str]:
     """Materialize a selection of assets, over a range of daily partitions where it has them.
 
-    Returns the result; a failed step is in it, not raised.
+    Returns why steps failed, one line each; none when all succeeded.
     """
     from fraud_assets.definitions import definitions
 
-    selected = dg.AssetSelection.from_string(selection)
-    job = definitions().resolve_implicit_job_def_def_for_assets(
-        selected.resolve(definitions().resolve_asset_graph())
-    )
+    graph = definitions()
+    assets = dg.AssetSelection.from_string(selection).resolve(graph.resolve_asset_graph())
+    job = graph.resolve_implicit_job_def_def_for_assets(assets)
+    if job is None:
+        raise PlatformError(
+            f"No run can materialize {selection!r} at once; name assets that share their partitions"
+        )
     tags = {RANGE_START_TAG: days[0], RANGE_END_TAG: days[1]} if days else {}
     with dagster_instance(settings) as instance:
-        return job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
+        result = job.execute_in_process(
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            instance=instance,
+            asset_selection=list(assets),
+            tags=tags,
+            raise_on_error=False,
+        )
+    if result.success:
+        return []
+    return [_reason(event) for event in result.get_step_failure_events()] or [f"run {result.run_id} failed"]
+
+
+def _reason(event: dg.DagsterEvent) -> str:
+    error = event.step_failure_data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    text = error.message.strip() if error is not None else "see the run's log"
+    return f"{event.step_key}: {text}"

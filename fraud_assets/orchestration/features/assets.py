@@ -6,7 +6,7 @@ import dagster as dg
 
 from fraud_assets.features import FEATURES, build_features
 from fraud_assets.orchestration.ownership import OWNERS
-from fraud_assets.orchestration.partitions import event_days
+from fraud_assets.orchestration.partitions import event_days, one_run
 from fraud_assets.orchestration.resources import Platform
 
 
@@ -14,7 +14,7 @@ from fraud_assets.orchestration.resources import Platform
     key=FEATURES,
     deps=["transactions", "labels"],
     partitions_def=event_days,
-    backfill_policy=dg.BackfillPolicy.single_run(),
+    backfill_policy=one_run,
     group_name="features",
     kinds={"polars", "deltalake"},
     owners=OWNERS,

@@ -21,6 +21,7 @@ feature_refresh = dg.define_asset_job(
     description="Hourly: today's and yesterday's features.",
 )
 def hourly_features(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
+    """Ask for yesterday's partition and today's in one run."""
     today = context.scheduled_execution_time.date()
     days = {RANGE_START_TAG: (today - timedelta(days=1)).isoformat(), RANGE_END_TAG: today.isoformat()}
     yield dg.RunRequest(run_key=context.scheduled_execution_time.isoformat(), tags=days)

@@ -1,0 +1,1 @@
+"""Ingestion: one op that fills the tables, and the sensor that keeps it alive."""

@@ -117,9 +117,7 @@ class Reporter:
             "share": dg.MetadataValue.float(totals.violations / totals.events if totals.events else 0.0),
             "by_rule": dg.MetadataValue.table(
                 [dg.TableRecord({"rule": rule, "events": count}) for rule, count in rules],
-                schema=dg.TableSchema(
-                    [dg.TableColumn("rule", "string"), dg.TableColumn("events", "int")]
-                ),
+                schema=dg.TableSchema([dg.TableColumn("rule", "string"), dg.TableColumn("events", "int")]),
             ),
             "reports": dg.MetadataValue.url(self.platform.settings.reports_url),
             "quarantine": dg.MetadataValue.text(self.platform.lake.uri_of(quarantine_of(stream))),

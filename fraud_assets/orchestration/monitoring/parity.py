@@ -6,14 +6,14 @@ import dagster as dg
 
 from fraud_assets.monitoring.parity import feature_parity as compare
 from fraud_assets.orchestration.ownership import OWNERS
-from fraud_assets.orchestration.partitions import event_days
+from fraud_assets.orchestration.partitions import event_days, one_run
 from fraud_assets.orchestration.resources import Platform
 
 
 @dg.asset(
     deps=["features", "decisions"],
     partitions_def=event_days,
-    backfill_policy=dg.BackfillPolicy.single_run(),
+    backfill_policy=one_run,
     group_name="monitoring",
     kinds={"polars"},
     owners=OWNERS,

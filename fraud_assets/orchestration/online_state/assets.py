@@ -29,9 +29,7 @@ def online_state(platform: Platform) -> dg.MaterializeResult:
     """Rebuild and make current."""
     log = open_log(platform.settings)
     try:
-        build = rebuild_state(
-            platform.settings, platform.lake, log, platform.contracts, platform.features
-        )
+        build = rebuild_state(platform.settings, platform.lake, log, platform.contracts, platform.features)
     finally:
         log.close()
     return dg.MaterializeResult(

@@ -1,0 +1,1 @@
+"""Training set, model, evaluation, release."""

@@ -71,7 +71,9 @@ def training_set(context: dg.AssetExecutionContext, config: TrainingSetConfig, p
             how="left",
         )
     if contracts.labels.maturity is None:
-        raise TrainingError(f"{contracts.labels.path}: training needs the property maturity, such as 7d; add it")
+        raise TrainingError(
+            f"{contracts.labels.path}: training needs the property maturity, such as 7d; add it"
+        )
     selected = select_training_rows(
         table,
         lake.scan("labels").rename({contracts.labels.event_id: roles.event_id}),
@@ -108,7 +110,9 @@ def _training_time(config: TrainingSetConfig, table: pl.LazyFrame) -> datetime:
         return datetime.fromisoformat(config.trained_at).replace(tzinfo=UTC)
     last = table.select(pl.col("known_at").max()).collect().item()
     if last is None:
-        raise TrainingError("The feature table holds no row of the present feature set; materialize features first.")
+        raise TrainingError(
+            "The feature table holds no row of the present feature set; materialize features first."
+        )
     return min(datetime.now(UTC), last + timedelta(seconds=1))
 
 
@@ -124,11 +128,11 @@ def _training_time(config: TrainingSetConfig, table: pl.LazyFrame) -> datetime:
 def model(context: dg.AssetExecutionContext, platform: Platform, training_set: Handle) -> Handle:
     """Train, on a GPU where there is one."""
     rows = load_training_set(platform.lake, training_set)
-    trained = train(
-        rows, Parameters(device=platform.settings.device, seed=platform.settings.seed)
-    )
+    trained = train(rows, Parameters(device=platform.settings.device, seed=platform.settings.seed))
     save_model(platform.candidate(rows.snapshot), trained)
-    context.log.info("%d trees on %s in %.1f s: %s", trained.trees, trained.device, trained.seconds, trained.device_note)
+    context.log.info(
+        "%d trees on %s in %.1f s: %s", trained.trees, trained.device, trained.seconds, trained.device_note
+    )
     context.add_output_metadata(
         {
             "snapshot": rows.snapshot,
@@ -162,12 +166,10 @@ def model(context: dg.AssetExecutionContext, platform: Platform, training_set: H
         "champion judged on the same rows."
     ),
 )
-def evaluation(
-    context: dg.AssetExecutionContext, platform: Platform, model: Handle
-) -> Any:
+def evaluation(platform: Platform, model: Handle) -> Any:
     """Judge the model; the gate decides whether a release may follow."""
     rows, trained = _trained(platform, model)
-    judgement = judge_candidate(trained, rows, platform.bundles, platform.features.hashes)
+    judgement = judge_candidate(trained, rows, platform.bundles, feature_hashes=platform.features.hashes)
     verdict = gate(judgement.candidate, judgement.champion)
     metrics = {name: measure.model_dump() for name, measure in judgement.candidate.metrics.items()}
     yield dg.Output(
@@ -220,14 +222,24 @@ def release(context: dg.AssetExecutionContext, platform: Platform, evaluation: H
     if not evaluation["passed"]:
         raise TrainingError("The gate refused this model: " + "; ".join(evaluation["reasons"]))
     rows, trained = _trained(platform, evaluation)
-    judgement = judge_candidate(trained, rows, platform.bundles, platform.features.hashes)
+    judgement = judge_candidate(trained, rows, platform.bundles, feature_hashes=platform.features.hashes)
     bundle = assemble_bundle(
-        platform.bundles, trained, rows, judgement, platform.features, platform.contracts, git_commit()
+        platform.bundles,
+        trained,
+        rows,
+        judgement,
+        features=platform.features,
+        contracts=platform.contracts,
+        git_commit=git_commit(),
     )
     store = PathAliasStore(platform.bundles)
     if store.read().champion:
         live = aliases.challenge(
-            store, platform.bundles, bundle.version, actor=ACTOR, reason=f"passed the gate in run {context.run_id}"
+            store,
+            platform.bundles,
+            bundle.version,
+            actor=ACTOR,
+            reason=f"passed the gate in run {context.run_id}",
         )
     else:
         live = store.read()

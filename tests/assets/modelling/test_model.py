@@ -77,7 +77,7 @@ def test_every_form_of_the_model_scores_alike(
     assert onnx_scores(exported, vectors).max() in golden.scores
     assert np.isinf(golden.vectors).any()
     assert np.isnan(golden.vectors).all(axis=1).any()
-    assert prove_equal(model, exported, golden, vectors) <= 1e-6
+    assert prove_equal(model, exported, golden, vectors) <= 5e-6
     again = xgboost.Booster(model_file=bytearray(model.booster.save_raw("ubj")))
     np.testing.assert_array_equal(again.inplace_predict(vectors), model.predict(vectors))
 
