@@ -17,6 +17,9 @@ _QUOTE, _COMMA, _COLON, _BACKSLASH, _NEWLINE = 34, 44, 58, 92, 10
 _OPEN, _CLOSE, _OPEN_LIST, _CLOSE_LIST = 123, 125, 91, 93
 _MINUS, _PLUS, _POINT, _ZERO, _NINE, _LOWER_E, _UPPER_E = 45, 43, 46, 48, 57, 101, 69
 
+_PLAIN = np.array([32 <= byte < 128 and byte not in (_QUOTE, _BACKSLASH) for byte in range(256)])
+"""Bytes of a text that mean only themselves."""
+
 _compiled = numba.njit(cache=True, nogil=True)
 
 
@@ -33,6 +36,8 @@ def _text_end(data, at):
     high = False
     at += 1
     while True:
+        while _PLAIN[data[at]]:
+            at += 1
         byte = data[at]
         if byte == _QUOTE:
             return at + 1, high
@@ -40,21 +45,20 @@ def _text_end(data, at):
             return -1, high
         if byte >= 128:
             high = True
-        if byte == _BACKSLASH:
             at += 1
-            escaped = data[at]
-            if (
-                escaped == 117
-            ):  # \u: the surrogates D800-DFFF need care, so does anything that is not hexadecimal
-                for offset in range(1, 5):
-                    digit = data[at + offset]
-                    if not (48 <= digit <= 57 or 65 <= digit <= 70 or 97 <= digit <= 102):
-                        return -1, high
-                if data[at + 1] in (68, 100) and data[at + 2] >= 56:
+            continue
+        at += 1
+        escaped = data[at]
+        if escaped == 117:  # \u: the surrogates D800-DFFF need care, so does anything that is not hexadecimal
+            for offset in range(1, 5):
+                digit = data[at + offset]
+                if not (48 <= digit <= 57 or 65 <= digit <= 70 or 97 <= digit <= 102):
                     return -1, high
-                at += 4
-            elif escaped not in (34, 92, 47, 98, 102, 110, 114, 116):
+            if data[at + 1] in (68, 100) and data[at + 2] >= 56:
                 return -1, high
+            at += 4
+        elif escaped not in (34, 92, 47, 98, 102, 110, 114, 116):
+            return -1, high
         at += 1
 
 
@@ -231,13 +235,13 @@ def _boolean_end(data, at):
 
 
 @_compiled
-def _same(data, at, length, names, begin, stop):
-    if length != stop - begin:
-        return False
+def _is_key(data, at, names, begin, stop):
+    """Whether the key that begins at `at` is this name, written plainly."""
+    length = stop - begin
     for offset in range(length):
         if data[at + offset] != names[begin + offset]:
             return False
-    return True
+    return data[at + length] == _QUOTE
 
 
 @_compiled
@@ -254,26 +258,20 @@ def _row(data, at, end, row, names, bounds, kinds, slots, seen, times, spans):
     while True:
         if data[at] != _QUOTE:
             return CAREFUL
-        start = at + 1
-        at = start
-        while data[at] != _QUOTE:
-            if data[at] == _BACKSLASH or data[at] < 32:
-                return CAREFUL
-            at += 1
-        length = at - start
+        at += 1
         field = -1
-        for step in range(count):
+        for step in range(count):  # keys mostly come in the contract's order: the expected one is tried first
             candidate = expected + step
             if candidate >= count:
                 candidate -= count
-            if _same(data, start, length, names, bounds[candidate], bounds[candidate + 1]):
+            if _is_key(data, at, names, bounds[candidate], bounds[candidate + 1]):
                 field = candidate
                 break
         if field < 0 or seen[field] == row:
             return CAREFUL
         seen[field] = row
         expected = field + 1
-        at = _blank(data, at + 1)
+        at = _blank(data, at + bounds[field + 1] - bounds[field] + 1)
         if data[at] != _COLON:
             return CAREFUL
         at = _blank(data, at + 1)
