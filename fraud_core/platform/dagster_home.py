@@ -10,7 +10,7 @@ import yaml
 from fraud_core.settings import Settings
 
 WORKSPACE_FILE = "workspace.yaml"
-LOCATION_NAME = "fraud_assets"
+LOCATION_NAME = "spearhead"
 DEFINITIONS_MODULE = "fraud_assets.definitions"
 MAX_CONCURRENT_RUNS = 4  # one of them is the ingest run, which never ends for long
 RETAIN_TICKS_DAYS = 7

@@ -233,3 +233,27 @@ def test_dagster_accepts_the_instance_snippet(chart: helm.Chart, monkeypatch: py
     assert result.success, result.errors
     workspace = yaml.safe_load(data["workspace.yaml"])["load_from"][0]["grpc_server"]
     assert workspace["host"] == "demo-spearhead-code.fraud"
+
+
+def test_the_location_has_one_name_everywhere(chart: helm.Chart) -> None:
+    import tomllib
+
+    from fraud_assets.runs.client import LOCATION
+    from fraud_core.platform.dagster_home import LOCATION_NAME
+
+    root = CHART.parents[1]
+    committed = yaml.safe_load((root / "dagster_workspace.yaml").read_text())["load_from"][0]["python_module"]
+    documents = rendered(chart, {})
+    workspace = yaml.safe_load(
+        pick(documents, "ConfigMap", "demo-spearhead-dagster")["data"]["workspace.yaml"]
+    )
+    code = pick(documents, "Deployment", "demo-spearhead-code")["spec"]["template"]["spec"]["containers"][0]
+    names = {
+        LOCATION,
+        LOCATION_NAME,
+        committed["location_name"],
+        workspace["load_from"][0]["grpc_server"]["location_name"],
+        tomllib.loads((root / "pyproject.toml").read_text())["tool"]["dg"]["project"]["code_location_name"],
+        next(word.partition("=")[2] for word in code["args"] if word.startswith("--location-name")),
+    }
+    assert names == {"spearhead"}
