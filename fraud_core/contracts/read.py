@@ -15,29 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from fraud_core.contracts.document import Document, KeyPath, nearest, read_document
-from fraud_core.contracts.expression import parse_rule
 from fraud_core.contracts.model import Contract, Contracts, Field, Rule, Sla
 from fraud_core.contracts.read_field import read_field
+from fraud_core.contracts.roles import read_roles
+from fraud_core.contracts.rule_parser import parse_rule
 from fraud_core.contracts.standard import check_standard
 from fraud_core.contracts.times import duration
 from fraud_core.errors import ContractError
 
 PACKAGED = Path(__file__).resolve().parents[2] / "data_contracts"
 _VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+", re.ASCII)
-_ROLE_TYPES = {
-    "eventId": {"string"},
-    "eventTime": {"timestamp"},
-    "amount": {"integer"},
-    "baseAmount": {"integer"},
-    "currency": {"string"},
-    "label": {"boolean"},
-    "reportedAt": {"timestamp"},
-}
-_NEEDED_ROLES = {
-    "transactions": ("eventId", "eventTime"),
-    "labels": ("eventId", "eventTime", "label", "reportedAt"),
-    "decisions": ("eventId", "eventTime"),
-}
 
 
 def load_contracts(folder: Path) -> Contracts:
@@ -76,8 +63,7 @@ class _Reader:
             for index in range(len(table.get("properties") or ()))
         )
         self._names(fields)
-        roles = self._roles(fields)
-        self._currency(roles, fields)
+        roles = read_roles(self.document, (*self.where, "properties"), self.name, fields)
         owner = self.data.get("team")
         description = self.data.get("description") or {}
         return Contract(
@@ -140,71 +126,6 @@ class _Reader:
                     todo="Rename one of the two.",
                 )
 
-    def _place(self, name: str, fields: tuple[Field, ...]) -> KeyPath:
-        return (*self.where, "properties", [each.name for each in fields].index(name))
-
-    def _roles(self, fields: tuple[Field, ...]) -> dict[str, Field]:
-        roles: dict[str, Field] = {}
-        entities: set[str] = set()
-        for field in fields:
-            where = self._place(field.name, fields)
-            if field.role is not None:
-                allowed = _ROLE_TYPES.get(field.role)
-                if allowed is None:
-                    raise self.document.error(
-                        where,
-                        expected="a role among " + ", ".join(_ROLE_TYPES),
-                        found=repr(field.role),
-                        todo=f"Correct it{nearest(field.role, list(_ROLE_TYPES))}.",
-                    )
-                if field.role in roles or field.type not in allowed:
-                    raise self.document.error(
-                        where,
-                        expected=f"one {' or '.join(allowed)} field with the role {field.role}",
-                        found=f"a second one, {field.name!r}" if field.role in roles else f"a {field.type}",
-                        todo="Give the role to the right field.",
-                    )
-                roles[field.role] = field
-            if field.entity is not None:
-                if field.type != "string" or field.entity in entities:
-                    raise self.document.error(
-                        where,
-                        expected=f"one string field that holds the id of the entity {field.entity!r}",
-                        found=f"a second one, {field.name!r}"
-                        if field.entity in entities
-                        else f"a {field.type}",
-                        todo="Name each entity once, on a string field.",
-                    )
-                entities.add(field.entity)
-        for role in _NEEDED_ROLES.get(self.name, ("eventId", "eventTime")):
-            if role not in roles or not roles[role].required:
-                raise self.document.error(
-                    (*self.where, "properties"),
-                    expected=f"a required field with the role {role}",
-                    found="none" if role not in roles else f"that {roles[role].name!r} is optional",
-                    todo=f"Mark it with customProperties: [{{property: role, value: {role}}}] and required: true.",
-                )
-        if self.name == "transactions" and not entities:
-            raise self.document.error(
-                (*self.where, "properties"),
-                expected="at least one entity",
-                found="none",
-                todo="Mark the field that holds an entity's id with customProperties: [{property: entity, value: …}].",
-            )
-        return roles
-
-    def _currency(self, roles: dict[str, Field], fields: tuple[Field, ...]) -> None:
-        currency = roles.get("currency")
-        several = currency is not None and len(currency.enum) != 1
-        if currency is not None and several and "amount" in roles and "baseAmount" not in roles:
-            raise self.document.error(
-                self._place(currency.name, fields),
-                expected="a field with the role baseAmount beside several currencies",
-                found="none",
-                todo="Amounts of different currencies cannot be added: add the amount in one base currency, "
-                "or allow one currency only.",
-            )
-
     def _rules(self, fields: tuple[Field, ...]) -> tuple[Rule, ...]:
         types = {field.name: field.type for field in fields}
         rules: list[Rule] = []
@@ -232,7 +153,7 @@ class _Reader:
             except ValueError as error:
                 raise self.document.error(
                     (*where, "implementation"),
-                    expected="a comparison of fields (see fraud_core/contracts/expression.py)",
+                    expected="a comparison of fields (see fraud_core/contracts/rule_parser.py)",
                     found=f"{text!r}: {error}",
                     todo="Correct the expression.",
                 ) from None
@@ -268,14 +189,14 @@ class _Reader:
         for field in fields:
             if field.name in key and not field.required:
                 raise self.document.error(
-                    self._place(field.name, fields),
+                    (*self.where, "properties", fields.index(field)),
                     expected="required: true on a field of the primary key",
                     found="an optional field",
                     todo="Make it required.",
                 )
             if field.unique and key != (field.name,):
                 raise self.document.error(
-                    self._place(field.name, fields),
+                    (*self.where, "properties", fields.index(field)),
                     expected="unique: true on the event id alone",
                     found=f"it on {field.name!r} while the key is {', '.join(key)}",
                     todo="Uniqueness is judged for the primary key; remove unique here.",

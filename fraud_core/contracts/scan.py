@@ -6,7 +6,7 @@ the text by padding that is longer than any look-ahead.
 
 # numba compiles this file: its functions carry no types and are written out flat.
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,misc"
-# ruff: noqa: C901, PLR0917, PLR1714, SIM109, SIM110
+# ruff: noqa: C901, PLR0917, PLR1714, SIM109
 
 import numba
 import numpy as np

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fraud_core.contracts.expression import parse_rule
+from fraud_core.contracts.rule_parser import parse_rule
 
 TYPES = {
     "a": "integer",
