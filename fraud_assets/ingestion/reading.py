@@ -94,16 +94,21 @@ class _Reader:
     def take(self, entries: Entries) -> None:
         """Take a chunk; blocks are read at once, to know how many events they hold."""
         self._chunks.append(entries)
-        for place, (kind, payload) in enumerate(
-            zip(entries.kinds, entries.payloads, strict=True), self.entries
-        ):
-            if kind == BLOCK:
-                self._blocks[place] = parse_block(self.contract, payload)
-                self.events += self._blocks[place].frame.height
-            else:
-                self._singles.append(payload)
-                self._single_places.append(place)
-                self.events += 1
+        if BLOCK not in entries.kinds:
+            self._singles += entries.payloads
+            self._single_places += range(self.entries, self.entries + len(entries))
+            self.events += len(entries)
+        else:
+            for place, (kind, payload) in enumerate(
+                zip(entries.kinds, entries.payloads, strict=True), start=self.entries
+            ):
+                if kind == BLOCK:
+                    self._blocks[place] = parse_block(self.contract, payload)
+                    self.events += self._blocks[place].frame.height
+                else:
+                    self._singles.append(payload)
+                    self._single_places.append(place)
+                    self.events += 1
         self.entries += len(entries)
 
     def batch(self, shard: Shard, start: int, end: int) -> Batch:

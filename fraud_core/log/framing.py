@@ -9,7 +9,7 @@ from typing import Final
 import polars as pl
 
 from fraud_core.errors import LogError
-from fraud_core.log.protocol import BLOCK, JSON, NO_VIRTUAL_TIME, Entry, Kind
+from fraud_core.log.protocol import BLOCK, JSON, NO_VIRTUAL_TIME, Entry, Kind, Shard
 
 JSON_FIELD: Final = b"j1"
 BLOCK_FIELD: Final = b"a1"
@@ -45,7 +45,7 @@ def to_fields(entry: Entry) -> dict[bytes, bytes]:
     return fields
 
 
-def from_fields(fields: list[bytes], where: str) -> tuple[Kind, bytes, int]:
+def from_fields(fields: list[bytes], shard: Shard, entry_id: bytes) -> tuple[Kind, bytes, int]:
     """Kind, payload and virtual time (-1: none) of an entry's flat list of names and values."""
     kind = _KIND_OF.get(fields[0])
     if kind is not None and len(fields) == 2:
@@ -58,7 +58,7 @@ def from_fields(fields: list[bytes], where: str) -> tuple[Kind, bytes, int]:
         if kind is not None:
             return kind, payload, _virtual_ms(virtual)
     raise LogError(
-        f"The entry at {where} was expected to have one field named {JSON_FIELD.decode()} or {BLOCK_FIELD.decode()}; "
+        f"The entry {entry_id.decode()} of {shard} was expected to have one field named {JSON_FIELD.decode()} or {BLOCK_FIELD.decode()}; "
         f"it has {[name.decode(errors='replace') for name in named]}. A newer producer, or something else, writes to "
         "this stream: update this reader, or remove that entry. Nothing was skipped."
     )

@@ -17,8 +17,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from fraud_core.errors import LogError, LogUnavailable, LostRange
-from fraud_core.log.framing import from_fields, to_fields
-from fraud_core.log.protocol import Entries, Entry, Shard
+from fraud_core.log.framing import JSON_FIELD, from_fields, to_fields
+from fraud_core.log.protocol import JSON, NO_VIRTUAL_TIME, Entries, Entry, Kind, Shard
 
 SEQ_BITS = 20
 MAX_SEQ = (1 << SEQ_BITS) - 1
@@ -274,14 +274,19 @@ class RedisLog:
 def _entries(shard: Shard, raw: list[Any], after: int) -> Entries:
     count = len(raw)
     offsets = _offsets([item[0] for item in raw])
-    kinds, payloads = [], []
-    virtual: NDArray[np.int64] = np.full(count, -1, dtype=np.int64)
-    for row, item in enumerate(raw):
-        kind, payload, virtual_ms = from_fields(item[1], f"{shard}/{item[0].decode()}")
-        kinds.append(kind)
-        payloads.append(payload)
-        if virtual_ms != -1:
-            virtual[row] = virtual_ms
+    kinds: list[Kind]
+    payloads: list[bytes]
+    virtual: NDArray[np.int64] = np.full(count, NO_VIRTUAL_TIME, dtype=np.int64)
+    if all(
+        len(item[1]) == 2 and item[1][0] == JSON_FIELD for item in raw
+    ):  # the common case, at a third of the cost
+        kinds, payloads = [JSON] * count, [item[1][1] for item in raw]
+    else:
+        kinds, payloads = [], []
+        for row, (entry_id, fields) in enumerate(raw):
+            kind, payload, virtual[row] = from_fields(fields, shard, entry_id)
+            kinds.append(kind)
+            payloads.append(payload)
     return Entries(
         shard=shard,
         offsets=offsets,

@@ -1,0 +1,115 @@
+"""The lake in an object store: ingested exactly once there too, and a store that ignores conditions is refused."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from fraud_assets.ingestion import run_ingest, verify
+from fraud_assets.lake import open_lake
+from fraud_core.contracts import load_contracts
+from fraud_core.errors import LakeError, UnsafeStore
+from fraud_core.log import json_entry, open_log
+from fraud_core.settings import PACKAGED_CONTRACTS, Settings, load_settings
+
+pytestmark = pytest.mark.s3
+
+
+def in_store(endpoint: str, home: Path, **more: object) -> Settings:
+    return load_settings(
+        _env_file=None,
+        home=home,
+        lake="s3://lake/tables",
+        s3_endpoint=endpoint,
+        s3_access_key="key",
+        s3_secret_key="secret",
+        **more,
+    )
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+        region_name="us-east-1",
+    )
+    client.create_bucket(Bucket="lake")
+    client.close()
+    yield endpoint
+    server.stop()
+
+
+class Careless(BaseHTTPRequestHandler):
+    """An S3 that accepts every put, whatever its conditions."""
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.send_response(200)
+        self.send_header("ETag", '"1"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_DELETE(self) -> None:
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@pytest.mark.valkey
+def test_a_lake_in_an_object_store_is_ingested_exactly_once(
+    store: str, tmp_path: Path, valkey_url: str
+) -> None:
+    settings = in_store(store, tmp_path, redis_url=valkey_url)
+    example = load_contracts(PACKAGED_CONTRACTS).transactions.example()
+    log = open_log(settings)
+    payloads = [
+        json.dumps({**example, "transaction_id": f"tx-{number:08d}"}).encode() for number in (1, 2, 3, 2)
+    ]
+    log.append("transactions", [json_entry(payload) for payload in [*payloads, b"{"]])
+    log.close()
+    run_ingest(settings, ["transactions"], max_plans=1)
+    proof = verify(settings)
+    assert proof.ok, proof.problems
+    assert (proof.valid, proof.duplicates, proof.quarantined) == (3, 1, 1)
+    assert run_ingest(settings, ["transactions"]).commits == 0
+
+
+def test_a_store_that_ignores_conditions_is_refused(tmp_path: Path) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Careless)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        with pytest.raises(UnsafeStore, match="If-None-Match"):
+            open_lake(in_store(f"http://127.0.0.1:{server.server_port}", tmp_path))
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_a_store_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(LakeError, match="SPEARHEAD_S3_ENDPOINT"):
+        open_lake(in_store(f"http://127.0.0.1:{port}", tmp_path))
+
+
+def test_another_kind_of_address_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LakeError, match="s3://"):
+        open_lake(load_settings(_env_file=None, home=tmp_path, lake="gs://bucket"))
