@@ -106,6 +106,8 @@ class Settings(BaseSettings):
     """Time budget of one scoring request; what does not fit in takes the next step of the failure ladder."""
     default_decision: Literal["approve", "review", "decline"] = "review"
     """Decision when no model can be asked and nothing in the contracts folder's fallback.yaml applies."""
+    claim_ttl_s: float = Field(7200.0, ge=60)
+    """How long a payment's first answer is kept for repeats, about 0.8 KB each; keep it above scorer_max_age_s."""
     scorer_max_age_s: float = Field(3600.0, gt=0)
     """The stream scorer passes over events known for longer than this: history for the lake, or a backlog too old to act on."""
 

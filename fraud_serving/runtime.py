@@ -132,7 +132,7 @@ class Runtime:
         finally:
             events.close()
         lease_ms = max(1000, 2 * self.settings.deadline_ms)
-        return Claims(self.settings.namespace, shards, ttl_s=self.features.answer_ttl_s, lease_ms=lease_ms)
+        return Claims(self.settings.namespace, shards, ttl_s=self.settings.claim_ttl_s, lease_ms=lease_ms)
 
     async def _tend(self) -> None:
         await self.store.tend()

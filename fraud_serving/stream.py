@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
+from redis.exceptions import RedisError
 
 from fraud_core.contracts import check_event, parse_block
 from fraud_core.errors import LogUnavailable, LostRange
@@ -173,7 +174,12 @@ class StreamScorer:
         """Known time up to which the state's rebuild has folded the log, from the registry of epochs."""
         state = self._runtime.state
         if self._folded[0] != state.epoch():
-            registered = await state.client.hget(state.calls.epochs_key, str(state.epoch()))  # type: ignore[misc]
+            try:
+                registered = await state.client.hget(state.calls.epochs_key, str(state.epoch()))
+            except RedisError as error:
+                raise LogUnavailable(
+                    f"Redis does not answer: {error}. The scorer goes on when it does."
+                ) from error
             self._folded = (state.epoch(), int(json.loads(registered)["known_ms"]) if registered else 0)
         return self._folded[1]
 

@@ -5,8 +5,7 @@ decisions stream and stores the answer in one step on the server, so a payment i
 is sent, and whoever of two finishes second gets the first one's answer. Claim and shard share a hash tag, so both
 stand in one slot of a cluster.
 
-Bytes per claim: the answer plus about 100. It lives as long as the state remembers the id (`answer_ttl`
-of features.yaml); afterwards the same id is a new payment.
+Bytes per claim: the answer plus about 100. It lives `claim_ttl_s`; afterwards the same id is a new payment.
 """
 
 import zlib
@@ -77,8 +76,7 @@ class Claims:
     def __init__(self, namespace: str, shards: int, *, ttl_s: float, lease_ms: int = 1000) -> None:
         self._namespace = namespace
         self._shards = shards
-        # Less than the state's own memory of the id, so that no claim outlives the vector that it would resume with.
-        self._ttl_ms = max(int(ttl_s * 1000) - 2 * lease_ms, lease_ms)
+        self._ttl_ms = int(ttl_s * 1000)
         self._lease_ms = lease_ms
 
     def queue_claim(self, pipe: Any, event_id: str, body: bytes) -> None:

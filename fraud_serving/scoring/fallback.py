@@ -12,7 +12,8 @@ from typing import Any, Final, Literal, cast, get_args
 import yaml
 
 from fraud_core.contracts import Contract
-from fraud_core.contracts.expression import Expression, parse_rule
+from fraud_core.contracts.expression import Expression
+from fraud_core.contracts.rule_parser import parse_rule
 from fraud_core.errors import ServingError
 
 FILE: Final = "fallback.yaml"

@@ -76,7 +76,7 @@ class Scorer:
         return [outcomes[place] for place in range(len(submissions))]
 
     async def _score_distinct(self, submissions: Sequence[Submission], deadline: float) -> list[Outcome]:
-        applied: list[Applied] | StoreUnavailable
+        applied: Sequence[Applied | None] | StoreUnavailable
         try:
             claims, applied = await self._store.claim_and_apply(submissions)
         except StoreUnavailable as error:
@@ -88,7 +88,9 @@ class Scorer:
             if isinstance(applied, StoreUnavailable):
                 decided = [self._without_features(each, applied.code) for each in mine]
             else:
-                decided = await self._with_features(mine, [applied[place] for place in ours], deadline)
+                decided = await self._with_features(
+                    mine, [a for a in map(applied.__getitem__, ours) if a], deadline
+                )
             outcomes.update(zip(ours, await self._log(mine, decided), strict=True))
         return [outcomes[place] for place in range(len(submissions))]
 
@@ -138,7 +140,8 @@ class Scorer:
 
     def _by_fallback(self, submission: Submission, reason: str, features: dict[str, float]) -> Answer:
         known = {name: value for name, value in features.items() if value == value}  # noqa: PLR0124 (NaN is absent)
-        verdict = self._fallback.decide(known | submission.values)
+        values, _ = self._features.contract.event_check.read(submission.event)
+        verdict = self._fallback.decide(known | values)
         return Answer(
             transaction_id=submission.event_id,
             score=None,

@@ -1,13 +1,12 @@
 """A payment on its way through scoring, and what can become of it."""
 
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
-from fraud_core.contracts import Contract
+from fraud_core.contracts import Contract, timestamp_us
 
 _CANONICAL = msgspec.json.Encoder(order="sorted")
 
@@ -18,23 +17,23 @@ class Submission:
 
     event: dict[str, Any]
     """As it was sent: JSON types."""
-    values: dict[str, Any]
-    """Typed, absent fields left out; instants in µs."""
     event_id: str
     event_ts: str
+    event_ms: int
     body: bytes
-    """16-byte hash of the values: spelling, order and absent fields make no difference."""
+    """16-byte hash of what the event says: its fields' order, absent fields and the spelling of its time do not count."""
     trace_id: str
-    received: float = field(default_factory=time.monotonic)
+    received: float
 
 
 def submit(contract: Contract, event: dict[str, Any], trace_id: str, received: float) -> Submission:
     """Make a submission of an event that `check_event` found nothing wrong with."""
-    values, _ = contract.event_check.read(event)
-    body = blake2b(_CANONICAL.encode(values), digest_size=16).digest()
-    return Submission(
-        event, values, event[contract.event_id], event[contract.event_time], body, trace_id, received
-    )
+    event_ts = event[contract.event_time]
+    event_us = timestamp_us(event_ts) or 0
+    said = {name: value for name, value in event.items() if value is not None}
+    said[contract.event_time] = event_us
+    body = blake2b(_CANONICAL.encode(said), digest_size=16).digest()
+    return Submission(event, event[contract.event_id], event_ts, event_us // 1000, body, trace_id, received)
 
 
 @dataclass(frozen=True)
