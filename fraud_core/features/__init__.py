@@ -9,7 +9,7 @@ from fraud_core.features.declaration import Feature, FeatureSet, load_features
 from fraud_core.features.labels import label_effects
 from fraud_core.features.offline import compute_offline
 from fraud_core.features.online import AsyncOnlineState, OnlineState
-from fraud_core.features.rebuild import Rebuilt, rebuild
+from fraud_core.features.rebuild import Rebuilt, drop_epoch, rebuild
 
 __all__ = [
     "Applied",
@@ -20,6 +20,7 @@ __all__ = [
     "OnlineState",
     "Rebuilt",
     "compute_offline",
+    "drop_epoch",
     "label_effects",
     "load_features",
     "rebuild",

@@ -57,10 +57,15 @@ class Prepared:
 
 
 def entity_key(namespace: str, epoch: int, entity: str, id: str) -> str:
-    """Key of one entity's state; a very long id is replaced by its hash."""
+    """Key of one entity's state."""
+    return f"{namespace}:{epoch}:{{{entity}:{_short(id)}}}"
+
+
+def _short(id: str) -> str:
+    """An id as it stands in keys: a very long one is replaced by its hash."""
     if len(id) > _LONGEST_ID:
-        id = hashlib.blake2b(id.encode(), digest_size=20).hexdigest()
-    return f"{namespace}:{epoch}:{{{entity}:{id}}}"
+        return hashlib.blake2b(id.encode(), digest_size=20).hexdigest()
+    return id
 
 
 class _EntityCall:
@@ -112,7 +117,7 @@ class StateCalls:
             raise StateError(
                 f"Expected an event with a time in {self.features.contract.event_time!r}, found none."
             )
-        entities, commands = [], []
+        entities, commands, short_id = [], [], _short(event_id)
         for call in self._calls:
             id = event.get(call.field)
             if id is None:
@@ -120,7 +125,7 @@ class StateCalls:
             key = entity_key(self.namespace, epoch, call.name, str(id))
             entities.append(call.name)
             commands.append(
-                ("FCALL", call.function, 3, key, f"{key}:a:{event_id}", f"{key}:l", call.argument(values))
+                ("FCALL", call.function, 3, key, f"{key}:a:{short_id}", f"{key}:l", call.argument(values))
             )
         return Prepared(values, tuple(entities), tuple(commands))
 

@@ -1,6 +1,5 @@
 """Features of many events at once, exactly as the online state would have given them, event by event."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from fraud_core.features.inputs import Frame, Ints, matching
 from fraud_core.features.kernel import evaluate
 from fraud_core.features.labels import EFFECTS_SCHEMA, label_effects
 from fraud_core.features.layout import reach_ms
-from fraud_core.features.order import column_or, fold_order, known_order
+from fraud_core.features.order import Epochs, column_or, first_reading, fold_order, known_order
 from fraud_core.features.plan import HASH_KINDS, LABEL_CAP, NULL, EntityPlan, Input, SlotKind
 
 if TYPE_CHECKING:
@@ -47,7 +46,8 @@ class History:
     known: Ints
     """Places of the rows in the order in which they became known."""
     known_ms: Ints
-    epochs: Mapping[int, int] | None
+    reading: Ints | None
+    """Per row the first rebuild that had read it, see order.first_reading."""
 
     def sort(self, plan: EntityPlan) -> Sorted:
         """Sort the rows for one entity kind."""
@@ -59,7 +59,7 @@ class History:
             column_or(self.frame.events, "_epoch", 0),
             column_or(self.frame.events, f"_seq_{plan.rule.name}", -1),
             plan.rule.horizon_ms,
-            self.epochs,
+            self.reading,
         )
         starts = np.searchsorted(codes[rows], np.arange(len(ids) + 1))
         times = self.columns[self.features.program.inputs[0]][rows]  # the first input is the event time
@@ -70,7 +70,7 @@ def read_history(
     features: "FeatureSet",
     events: pl.DataFrame,
     labels: pl.DataFrame | None,
-    epochs: Mapping[int, int] | None = None,
+    epochs: Epochs | None = None,
 ) -> History:
     """Turn a frame of transactions, and the labels of some of them, into integers."""
     frame = Frame(events)
@@ -78,23 +78,30 @@ def read_history(
     effects = (
         pl.DataFrame(schema=EFFECTS_SCHEMA) if labels is None else label_effects(features, events, labels)
     )
-    known_ms = np.zeros(events.height, np.int64)
-    if "known_at" in events.columns:
-        known_ms = events["known_at"].dt.epoch("us").fill_null(0).to_numpy() // 1000
-    return History(features, frame, columns, effects, known_order(events), known_ms, epochs)
+    known_ms = known_times(events)
+    reading = first_reading(events, known_ms, epochs)
+    return History(features, frame, columns, effects, known_order(events), known_ms, reading)
+
+
+def known_times(events: pl.DataFrame) -> Ints:
+    """When each row became known, ms; 0 where that is not recorded."""
+    if "known_at" not in events.columns:
+        return np.zeros(events.height, np.int64)
+    times: Ints = events["known_at"].dt.epoch("us").fill_null(0).to_numpy() // 1000
+    return times
 
 
 def compute_offline(
     features: "FeatureSet",
     events: pl.DataFrame,
     labels: pl.DataFrame | None,
-    epochs: Mapping[int, int] | None = None,
+    epochs: Epochs | None = None,
 ) -> pl.DataFrame:
     """Features of `events`, row by row: the event id and one Float32 column per feature (null is NaN).
 
     events: transactions rows with the contract's columns and, where known, the lake's (`known_at`, `_shard`, `_offset`,
     `_index`, `_epoch`, `_seq_<entity>`), in any order, each event id once. labels: event id, is_fraud, known_at.
-    epochs: see `order.fold_order`.
+    epochs: the registry of rebuilds, see `order.Epochs`; without it, all plain history stands before all epochs.
     """
     history = read_history(features, events, labels, epochs)
     out = {name: np.empty(events.height, np.float32) for name in features.names}

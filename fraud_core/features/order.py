@@ -1,12 +1,17 @@
 """In which order an entity's events are folded. One pure function, because parity rests on it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import polars as pl
 
 from fraud_core.features.inputs import Ints
+
+Cut: TypeAlias = int | Mapping[tuple[str, int], int]
+"""What a rebuild had read: all that was known up to a time (ms), or exactly: (stream, shard) to the last offset."""
+Epochs: TypeAlias = Mapping[int, Cut]
+"""The registry of rebuilds: epoch to its cut."""
 
 RESTART_SHARE = 0.5
 """A pause in known time longer than this share of the horizon starts a new run of seq: the state may have expired."""
@@ -30,7 +35,7 @@ def fold_order(  # noqa: PLR0917
     epoch: Ints,
     seq: Ints,
     horizon_ms: int,
-    epochs: Mapping[int, int] | None = None,
+    reading: Ints | None = None,
 ) -> Ints:
     """Places of the rows, entity by entity, each entity's in the order of its fold; rows of code -1 are left out.
 
@@ -40,21 +45,16 @@ def fold_order(  # noqa: PLR0917
       for within one run of seq both keys agree.
     - Rows without go by the order in which they became known, and before all rows with a seq: the first rebuild
       sequenced them.
-    - `epochs` is the registry of rebuilds, epoch → the known time (ms) up to which its rebuild had read. With it, a row
-      without seq stands before the first epoch whose rebuild had read it, and after all epochs if none had.
+    - `reading` (see `first_reading`) refines that where several rebuilds took place: a row without seq stands before
+      the epoch whose rebuild was the first to read it.
     """
     sequenced = seq >= 0
-    if not sequenced.any() and not epochs:
+    if not sequenced.any() and reading is None:
         order = known[np.argsort(entity_codes[known], kind="stable")]
         return order[np.searchsorted(entity_codes[order], 0) :]
     era = np.where(sequenced, 2 * epoch + 1, -1)
-    if epochs:
-        numbers = np.array(sorted(epochs), np.int64)
-        cuts = np.maximum.accumulate(np.array([epochs[int(number)] for number in numbers], np.int64))
-        first = np.searchsorted(cuts, known_ms, side="left")
-        after_all = max(int(numbers[-1]), int(epoch.max(initial=0))) + 1
-        before = np.append(numbers, after_all)[first]
-        era = np.where(sequenced, era, 2 * before)
+    if reading is not None:
+        era = np.where(sequenced, era, 2 * reading)
     run = np.zeros(len(seq), np.int64)
     if sequenced.any():
         places = np.flatnonzero(sequenced)
@@ -66,6 +66,31 @@ def fold_order(  # noqa: PLR0917
     )  # stable: what ties keeps the order in which it became known
     order = known[place]
     return order[np.searchsorted(entity_codes[order], 0) :]
+
+
+def first_reading(events: pl.DataFrame, known_ms: Ints, epochs: Epochs | None) -> Ints | None:
+    """Per row the first epoch whose rebuild had read it; rows that none has read get a number after all epochs."""
+    if not epochs:
+        return None
+    newest = max(*epochs, int(column_or(events, "_epoch", 0).max(initial=0)))
+    reading = np.full(events.height, newest + 1, np.int64)
+    for epoch in sorted(epochs, reverse=True):
+        reading[_read_by(events, known_ms, epochs[epoch])] = epoch
+    return reading
+
+
+def _read_by(events: pl.DataFrame, known_ms: Ints, cut: Cut) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    if isinstance(cut, int):
+        return known_ms <= cut
+    within = pl.any_horizontal(
+        pl.lit(False),
+        *[
+            (pl.col("_stream") == stream) & (pl.col("_shard") == shard) & (pl.col("_offset") <= end)
+            for (stream, shard), end in cut.items()
+        ],
+    )
+    rows: np.ndarray[Any, np.dtype[np.bool_]] = events.select(within.fill_null(False)).to_series().to_numpy()
+    return np.broadcast_to(rows, len(known_ms))
 
 
 def column_or(events: pl.DataFrame, name: str, absent: int) -> Ints:

@@ -16,9 +16,11 @@ from fraud_core.errors import StateError
 from fraud_core.features.calls import entity_key, pack_effects
 from fraud_core.features.inputs import Ints
 from fraud_core.features.layout import Part, record_bytes, record_parts
-from fraud_core.features.offline import History, Sorted, filter_bits, read_history
+from fraud_core.features.offline import History, Sorted, filter_bits, known_times, read_history
 from fraud_core.features.online import OnlineState, epoch_record
+from fraud_core.features.order import Epochs
 from fraud_core.features.plan import LABEL_CAP, NULL, EntityPlan
+from fraud_core.features.wire import exchange
 
 if TYPE_CHECKING:
     from fraud_core.features.declaration import FeatureSet
@@ -31,20 +33,24 @@ class Rebuilt:
     """What a rebuild wrote."""
 
     epoch: int
+    known_ms: int
+    """Known time of the newest event read: the cut of this epoch, where the caller has no offsets (order.Cut)."""
     events: int
     entities: dict[str, int]
     bytes: int
 
 
-def rebuild(
+def rebuild(  # noqa: PLR0917
     state: OnlineState,
     features: "FeatureSet",
     events: pl.DataFrame,
     labels: pl.DataFrame | None,
     epoch: int | None = None,
+    epochs: Epochs | None = None,
 ) -> Rebuilt:
     """Write the final state of `events` and `labels` (see compute_offline) to a new epoch, then make it current.
 
+    epochs: the registry of earlier rebuilds, see order.Epochs; add this one to it afterwards.
     Nothing reads the new epoch until it is complete. Raises StateError when `epoch` is not newer than the current one
     or Redis cannot be reached; the current epoch then stays as it was.
     """
@@ -63,7 +69,9 @@ def rebuild(
                 f"Expected an epoch after the current {current}, found {new}. Leave it out to take the next."
             )
         client.function_load(calls.library, replace=True)
-        history = read_history(features, events, labels)
+        known_ms = int(known_times(events).max(initial=0))
+        everything = known_ms  # all rows given are read by this rebuild
+        history = read_history(features, events, labels, {**(epochs or {}), new: everything})
         written, size = {}, 0
         for name, plan in features.plans.items():
             written[name] = 0
@@ -76,7 +84,6 @@ def rebuild(
                     _write(client, batch, plan)
                     batch.clear()
             _write(client, batch, plan)
-        known_ms = int(history.known_ms.max(initial=0))
         client.hset(calls.epochs_key, str(new), epoch_record(features, known_ms, events.height))
         client.set(calls.epoch_key, new)
     except RedisError as error:
@@ -84,16 +91,39 @@ def rebuild(
             f"The rebuild stopped, the old state stands: {error}. Check Redis, then run it again."
         ) from error
     state.load()
-    return Rebuilt(new, events.height, written, size)
+    return Rebuilt(new, known_ms, events.height, written, size)
 
 
 def _write(client: Redis, batch: list[tuple[str, bytes]], plan: EntityPlan) -> None:
     if not batch:
         return
-    pipe = client.pipeline(transaction=False)
-    for key, value in batch:
-        pipe.set(key, value, ex=plan.rule.horizon_ms // 1000)
-    pipe.execute()
+    ttl_s = plan.rule.horizon_ms // 1000
+    for reply in exchange(client, [("SET", key, value, "EX", ttl_s) for key, value in batch]):
+        if isinstance(reply, RedisError):
+            raise reply
+
+
+def drop_epoch(state: OnlineState, epoch: int) -> int:
+    """Delete the state of an epoch that a rebuild has replaced; returns how many keys went.
+
+    Raises StateError for the current epoch. Without this, the keys expire with their entities' history.
+    """
+    client = state.client
+    try:
+        if int(cast(bytes, client.get(state.calls.epoch_key) or b"0")) == epoch:
+            raise StateError(f"Expected an epoch that is no longer in use, found the current one, {epoch}.")
+        dropped = 0
+        batch: list[bytes] = []
+        for key in client.scan_iter(match=f"{state.namespace}:{epoch}:{{*", count=_KEYS_PER_TRIP):
+            batch.append(key)
+            if len(batch) >= _KEYS_PER_TRIP:
+                dropped += client.unlink(*batch)
+                batch.clear()
+        return dropped + (client.unlink(*batch) if batch else 0)
+    except RedisError as error:
+        raise StateError(
+            f"The keys of epoch {epoch} stand: {error}. Check Redis, then run it again."
+        ) from error
 
 
 def entity_states(

@@ -14,6 +14,7 @@ from fraud_core.features import (
     FeatureSet,
     OnlineState,
     compute_offline,
+    drop_epoch,
     label_effects,
     rebuild,
 )
@@ -69,6 +70,13 @@ def test_label_effects_are_merged_once_and_late_ones_counted(state: OnlineState)
     assert state.apply_label_effects(one).late == 1
 
 
+def test_an_id_of_a_megabyte_does_not_reach_the_keys(client: redis.Redis, state: OnlineState) -> None:
+    event = {**make_world(5, 1).events[0], "payer": "p" * 2**20}
+    assert state.apply(event, "e" * 2**20).seqs["payer"] == 1
+    assert state.apply(event, "f").seqs["payer"] == 2
+    assert all(len(key) < 300 for key in client.keys("*"))
+
+
 def test_functions_that_redis_lost_are_loaded_again(client: redis.Redis, state: OnlineState) -> None:
     event = make_world(5, 1).events[0]
     client.function_flush()
@@ -86,6 +94,11 @@ def test_another_client_follows_a_rebuild(
     assert done.events == 60
     event = {**world.events[-1], "id": "new"}
     assert other.apply(event, "new").epoch == done.epoch == 2
+
+    assert drop_epoch(state, 1) > 0
+    assert not client.keys("test:1:*")
+    with pytest.raises(StateError, match="the current one, 2"):
+        drop_epoch(state, 2)
 
 
 def test_a_state_of_another_declaration_is_never_mixed(

@@ -3,19 +3,19 @@
 import numpy as np
 import polars as pl
 
-from fraud_core.features.order import fold_order, known_order
+from fraud_core.features.order import Epochs, first_reading, fold_order, known_order
 
 DAY = 86_400_000
 
 
 def order(
-    seq: list[int], known_ms: list[int], epoch: list[int] | None = None, epochs: dict[int, int] | None = None,
+    seq: list[int], known_ms: list[int], epoch: list[int] | None = None, reading: list[int] | None = None,
     codes: list[int] | None = None,
 ) -> list[int]:  # fmt: skip
     known = np.argsort(known_ms, kind="stable")
     return fold_order(
         np.array(codes or [0] * len(seq)), known, np.array(known_ms), np.array(epoch or [1] * len(seq)),
-        np.array(seq), 10 * DAY, epochs,
+        np.array(seq), 10 * DAY, None if reading is None else np.array(reading),
     ).tolist()  # fmt: skip
 
 
@@ -41,7 +41,25 @@ def test_a_seq_that_began_anew_after_its_state_expired_stays_behind() -> None:
 def test_history_read_by_a_rebuild_stands_before_its_epoch() -> None:
     seq, epoch = [1, 1, -1, -1, -1], [1, 2, 0, 0, 0]
     known = [50, 150, 10, 90, 180]  # the rebuild of epoch 2 had read up to 100
-    assert order(seq, known, epoch, epochs={1: 20, 2: 100}) == [2, 0, 3, 1, 4]
+    reading = first_reading(pl.DataFrame({"_epoch": epoch}), np.array(known), {1: 20, 2: 100})
+    assert reading is not None
+    assert order(seq, known, epoch, reading.tolist()) == [2, 0, 3, 1, 4]
+
+
+def test_what_a_rebuild_had_read_can_be_told_by_offsets() -> None:
+    frame = pl.DataFrame(
+        {
+            "_stream": ["t", "t", "t", "d"],
+            "_shard": [0, 0, 1, 0],
+            "_offset": [5, 6, 1, 9],
+            "_epoch": [None, 3, None, 1],
+        }
+    )
+    cuts: Epochs = {2: {("t", 0): 5}, 3: {("t", 0): 6, ("t", 1): 0, ("d", 0): 9}}
+    reading = first_reading(frame, np.zeros(4, np.int64), cuts)
+    assert reading is not None
+    assert reading.tolist() == [2, 3, 4, 3]
+    assert first_reading(frame, np.zeros(4, np.int64), None) is None
 
 
 def test_rows_without_the_entity_are_left_out_and_entities_kept_together() -> None:

@@ -118,6 +118,33 @@ def test_a_rebuild_in_the_middle_changes_no_value(
     assert_same_bits(features, ids_of(world), online, compute_offline(features, lake, world.labels))
 
 
+@quick
+@given(seed=seeds, scored=st.floats(0.2, 0.9))
+def test_plain_history_between_rebuilds_is_folded_where_the_state_first_saw_it(
+    client: redis.Redis, features: FeatureSet, seed: int, scored: float
+) -> None:
+    """Some events are scored online, others reach only the lake and are seen by the next rebuild."""
+    world = make_world(seed, 240)
+    state = fresh(client, features)
+    random = np.random.default_rng(seed)
+    effects = label_effects(features, world.frame, world.labels)
+    applied: dict[str, Applied] = {}
+    registry: dict[int, int] = {}
+    for start in range(0, 240, 60):
+        lake = with_seqs(world.frame[:start], applied, features.entities)
+        if start:
+            done = rebuild(state, features, lake, world.labels, epochs=registry)
+            registry[done.epoch] = done.known_ms
+        state.apply_label_effects(effects)
+        for event in world.events[start : start + 60]:
+            if start and random.random() < scored:
+                applied[event["id"]] = state.apply(event, event["id"])
+    lake = with_seqs(world.frame, applied, features.entities)
+    online = np.stack([applied[each].vector for each in applied])
+    offline = compute_offline(features, lake, world.labels, registry)
+    assert_same_bits(features, list(applied), online, offline)
+
+
 def test_an_entity_with_more_labels_than_count_agrees(client: redis.Redis, features: FeatureSet) -> None:
     world = make_world(5, 1500, payers=1, shops=1, span_h=40.0)
     labels = world.frame.select(

@@ -136,7 +136,7 @@ def make_world(seed: int, size: int, payers: int = 4, shops: int = 3, span_h: fl
     frame = pl.DataFrame(
         [_typed(event) for event in events], schema={name: _SCHEMA[type] for name, type in _FIELDS.items()}
     ).with_columns(
-        known_at=pl.col("at").cum_max() + pl.duration(seconds=1),
+        known_at=pl.col("at").cum_max() + pl.duration(milliseconds=pl.int_range(pl.len())),
         _offset=pl.int_range(pl.len(), dtype=pl.Int64),
     )
     rows = []
