@@ -12,8 +12,8 @@ def git_commit() -> str:
     if not (root / ".git").exists():
         return ""
     try:
-        found = subprocess.run(  # noqa: S603  (fixed arguments)
-            ["git", "-C", str(root), "rev-parse", "HEAD"],  # noqa: S607  (whichever git the user has)
+        found = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"],
             capture_output=True,
             text=True,
             timeout=5,
