@@ -62,10 +62,19 @@ def model_files(seed: int, trees: int = 60) -> dict[str, bytes]:
     }
 
 
-def make_bundle(bundles: Path, seed: int = 1, files: dict[str, bytes] | None = None, **changes: Any) -> Bundle:
+def make_bundle(
+    bundles: Path, seed: int = 1, files: dict[str, bytes] | None = None, **changes: Any
+) -> Bundle:
     """A bundle over the default features, written under `bundles`."""
     features = default_features()
-    record = {"snapshot": "none", "trained_at": CREATED, "from": CREATED, "to": CREATED, "rows": 3000, "frauds": 100}
+    record = {
+        "snapshot": "none",
+        "trained_at": CREATED,
+        "from": CREATED,
+        "to": CREATED,
+        "rows": 3000,
+        "frauds": 100,
+    }
     manifest = Manifest(
         created_at=CREATED,
         features=features.names,

@@ -1,0 +1,194 @@
+"""The scoring pipeline on a real Valkey with a real model in process."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+import redis
+
+from fraud_core.contracts import check_event, load_contracts
+from fraud_core.log import open_log
+from fraud_core.release import PathAliasStore
+from fraud_core.settings import Settings
+from fraud_serving.runtime import Runtime
+from fraud_serving.scoring.submission import Answered, Busy, Conflict, Submission, submit
+from tests.serving.samples import event
+
+pytestmark = pytest.mark.valkey
+
+
+def submission(runtime: Runtime, item: dict[str, Any]) -> Submission:
+    return submit(runtime.contracts.transactions, item, "0" * 32, time.monotonic())
+
+
+async def score(runtime: Runtime, *items: dict[str, Any]) -> list[Any]:
+    return await runtime.scorer.score([submission(runtime, item) for item in items])
+
+
+def decisions(settings: Settings) -> list[dict[str, Any]]:
+    log = open_log(settings)
+    [shard] = log.shards("decisions")
+    found = log.read(shard, 0, log.end(shard), 1000)
+    log.close()
+    return [json.loads(payload) for payload in found.payloads]
+
+
+def test_a_payment_is_scored_explained_and_logged_with_its_state(
+    serving: Settings, with_runtime: Any
+) -> None:
+    item = event(amount_minor=190_000, amount_base_minor=190_000)
+
+    async def body(runtime: Runtime) -> None:
+        [outcome] = await score(runtime, item)
+        answer = json.loads(outcome.content)
+        assert (answer["route"], answer["backend"], answer["decision"]) == (
+            "champion",
+            "onnxruntime",
+            "decline",
+        )
+        assert answer["reasons"][0] == {"code": "amount", "text": "The amount is unusual."}
+        assert (answer["logged"], answer["degraded"], answer["fallback_reason"]) == (True, False, None)
+
+    with_runtime(serving, body)
+    [record] = decisions(serving)
+    assert record["event"] == item
+    assert record["seqs"] == {"account": 1, "card": 1, "merchant": 1, "device": 1}
+    assert len(record["vector"]) == 53
+    contract = load_contracts(serving.contracts).decisions
+    assert check_event(contract, record, time.time_ns() // 1_000_000) == []
+
+
+def test_the_same_body_gets_the_first_answer_and_another_body_a_conflict(
+    serving: Settings, with_runtime: Any
+) -> None:
+    item = event()
+
+    async def body(runtime: Runtime) -> None:
+        [first] = await score(runtime, item)
+        respelled = {name: item[name] for name in reversed(item)} | {"ip_hash": item["ip_hash"]}
+        [again] = await score(runtime, respelled)
+        assert again == Answered(first.content, repeated=True)
+        [other] = await score(runtime, item | {"merchant_category": "5999"})
+        assert other == Conflict()
+
+    with_runtime(serving, body)
+    assert len(decisions(serving)) == 1
+
+
+def test_an_id_twice_in_one_call_is_scored_once(serving: Settings, with_runtime: Any) -> None:
+    item, another = event(), event()
+
+    async def body(runtime: Runtime) -> None:
+        first, middle, last = await score(runtime, item, another, item)
+        assert last == Answered(first.content, repeated=True)
+        assert not middle.repeated
+
+    with_runtime(serving, body)
+    assert [record["seqs"]["account"] for record in decisions(serving)] == [1, 2]
+
+
+def test_after_a_crash_between_state_and_log_a_retry_goes_on_with_the_saved_vector(
+    serving: Settings, with_runtime: Any
+) -> None:
+    item = event()
+
+    async def body(runtime: Runtime) -> None:
+        mine = submission(runtime, item)
+        await runtime.store.claim_and_apply([mine])  # … and this worker dies
+        [held], _ = await runtime.store.claim_and_apply([mine])
+        assert held.lease_ms > 0
+        client = redis.Redis.from_url(serving.redis_address)
+        [key] = list(client.scan_iter("*:claim:*"))
+        value = client.get(key)
+        client.set(key, value[:17] + b"1")  # its lease has run out
+        [outcome] = await score(runtime, item)
+        [again] = await score(runtime, item)
+        assert again.content == outcome.content
+        client.close()
+
+    with_runtime(serving, body)
+    [record] = decisions(serving)
+    assert record["seqs"]["account"] == 1
+
+
+def test_an_old_payment_seen_again_is_not_applied_twice_though_the_state_forgot_it(
+    serving: Settings, with_runtime: Any
+) -> None:
+    old = event(event_ts="2026-09-01T12:34:56.789Z")
+
+    async def body(runtime: Runtime) -> None:
+        await score(runtime, old)
+        client = redis.Redis.from_url(serving.redis_address)
+        for key in client.scan_iter("*:a:*"):  # what the state keeps for `answer_ttl`
+            client.delete(key)
+        client.close()
+        [again] = await score(runtime, old)
+        assert again.repeated
+        await score(runtime, event(account_id=old["account_id"]))
+
+    with_runtime(serving, body)
+    assert [record["seqs"]["account"] for record in decisions(serving)] == [1, 2]
+
+
+def test_somebody_elses_lease_ends_in_busy_at_the_deadline(serving: Settings, with_runtime: Any) -> None:
+    item = event()
+    hasty = serving.model_copy(update={"deadline_ms": 300})
+
+    async def body(runtime: Runtime) -> None:
+        await runtime.store.claim_and_apply([submission(runtime, item)])
+        [outcome] = await score(runtime, item)
+        assert isinstance(outcome, Busy)
+
+    with_runtime(hasty, body)
+
+
+def test_functions_and_scripts_lost_with_a_restart_of_redis_are_loaded_again(
+    serving: Settings, with_runtime: Any
+) -> None:
+    async def body(runtime: Runtime) -> None:
+        await score(runtime, event())
+        client = redis.Redis.from_url(serving.redis_address)
+        client.function_flush()
+        client.script_flush()
+        client.close()
+        [outcome] = await score(runtime, event())
+        assert json.loads(outcome.content)["route"] == "champion"
+
+    with_runtime(serving, body)
+
+
+def test_without_redis_the_rules_decide_and_the_answer_says_so(serving: Settings, with_runtime: Any) -> None:
+    nowhere = serving.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
+    nowhere.__dict__.pop("redis_address", None)
+
+    async def body(runtime: Runtime) -> None:
+        large = event(amount_minor=150_000, amount_base_minor=150_000, card_present=False, channel="ecom")
+        small, huge = event(), event(amount_minor=900_000, amount_base_minor=900_000, card_present=True)
+        answers = [json.loads(outcome.content) for outcome in await score(runtime, large, small, huge)]
+        assert [(each["decision"], each["route"]) for each in answers] == [
+            ("review", "rules"), ("approve", "default"), ("decline", "default"),
+        ]  # fmt: skip
+        assert {each["fallback_reason"] for each in answers} == {"redis_unreachable"}
+        assert not any(each["logged"] for each in answers)
+        assert answers[0]["reasons"][0]["code"] == "rule.large_remote_payment"
+        assert "state" in runtime.readiness().missing
+
+    with_runtime(nowhere, body)
+
+
+def test_without_a_model_the_rules_see_the_features_and_the_decision_is_logged(
+    settings: Settings, with_runtime: Any
+) -> None:
+    modelless = settings.model_copy(update={"backend": "onnxruntime", "deadline_ms": 4000})
+
+    async def body(runtime: Runtime) -> None:
+        [outcome] = await score(runtime, event())
+        answer = json.loads(outcome.content)
+        assert (answer["fallback_reason"], answer["backend"], answer["logged"]) == ("no_model", "none", True)
+        assert "model" in runtime.readiness().missing
+
+    with_runtime(modelless, body)
+    [record] = decisions(modelless)
+    assert len(record["vector"]) == 53
+    assert PathAliasStore(modelless.bundles_path).read().generation == 0
