@@ -20,7 +20,10 @@ from fraud_core.features.plan import (
     LABEL_CAP,
     LABEL_KINDS,
     NULL,
+    NUMBER_KINDS,
     EntityPlan,
+    Filter,
+    Input,
     Slot,
     SlotKind,
 )
@@ -211,7 +214,7 @@ def _scan_lines(plan: EntityPlan, size: int, offset: int) -> list[str]:
         start = "NULL" if measure.kind in (SlotKind.MAX, SlotKind.SEEN) else "0"
         lines.append(f"  local m{number} = {start}")
         if measure.kind == SlotKind.DISTINCT:
-            lines.append(f"  local met{number} = {{}}")
+            lines.append(f"  local metm{number} = {{}}")
     lines += _add_lines(plan, measures, measures, current=True)
     lines.append("  local i = n")
     for window in sorted({reach_ms(slot, plan) for slot in scanned.values()}):
@@ -250,48 +253,58 @@ def _measure(slot: Slot) -> Slot:
 
 
 def _add_lines(plan: EntityPlan, measures: list[Slot], needed: list[Slot], *, current: bool) -> list[str]:
-    """Add one event, the current one or a record, to the measures."""
+    """Add one event, the current one or a record, to the measures; measures of one number share its null check."""
     r = "" if current else "r"
     lines = []
+    by_number: dict[tuple[Filter | None, Input], dict[SlotKind, str]] = {}
     for measure in needed:
         m = f"m{measures.index(measure)}"
-        if measure.kind in (SlotKind.SEEN, SlotKind.CLEAN):
-            if current:
-                continue
-            if measure.kind == SlotKind.SEEN and measure.input:
-                g = f"g{plan.hashes.index(measure.input)}"
-                step = f"if {m} == NULL and r{g} == {g} and {g} ~= 0 then {m} = rt end"
-            else:
-                step = f"if newest ~= NULL and rt > newest and rt <= t - {measure.window_ms} then {m} = {m} + 1 end"
-        elif measure.kind == SlotKind.COUNT:
-            step = f"{m} = {m} + 1"
-        elif measure.kind == SlotKind.DISTINCT and measure.input:
-            g = f"{r}g{plan.hashes.index(measure.input)}"
-            met = f"met{measures.index(measure)}"
-            step = f"if {g} ~= 0 and not {met}[{g}] then {met}[{g}] = true; {m} = {m} + 1 end"
-        else:
-            assert measure.input is not None
-            x = f"{r}x{plan.numbers.index(measure.input)}"
-            step = f"if {x} ~= NULL then {_number_step(measure.kind, m, x)} end"
-        if measure.where:
-            step = f"if band({r}bits, {1 << plan.filters.index(measure.where)}) ~= 0 then {step} end"
-        lines.append(f"  {step}")
-    return lines
+        if measure.kind in NUMBER_KINDS and measure.input:
+            by_number.setdefault((measure.where, measure.input), {})[measure.kind] = m
+        elif step := _step(plan, measure, m, r):
+            lines.append(_filtered(plan, measure.where, step, r))
+    for (where, source), totals in by_number.items():
+        x = f"{r}x{plan.numbers.index(source)}"
+        lines.append(_filtered(plan, where, f"if {x} ~= NULL then {_number_steps(totals, x)} end", r))
+    return [f"  {line}" for line in lines]
 
 
-def _number_step(kind: SlotKind, m: str, x: str) -> str:
-    match kind:
-        case SlotKind.FILLED:
-            return f"{m} = {m} + 1"
-        case SlotKind.SUM:
-            return f"{m} = {m} + {x}"
-        case SlotKind.MAX:
-            return f"if {x} > {m} then {m} = {x} end"
-    # limbs of x², see plan.LIMB
-    split = (
-        f"local s = {x} < 0 and -{x} or {x}; local p = floor(s / 1048576); local q = s - p * 1048576; "
-        "local c = 2 * p * q; local h = floor(c / 1048576); "
-    )
-    if kind == SlotKind.SQUARES_HIGH:
-        return split + f"{m} = {m} + p * p + h"
-    return split + f"{m} = {m} + (c - h * 1048576) * 1048576 + q * q"
+def _filtered(plan: EntityPlan, where: Filter | None, step: str, r: str) -> str:
+    if where is None:
+        return step
+    return f"if band({r}bits, {1 << plan.filters.index(where)}) ~= 0 then {step} end"
+
+
+def _step(plan: EntityPlan, measure: Slot, m: str, r: str) -> str:
+    """Add one event to a measure of no number; SEEN and CLEAN look at earlier events only."""
+    if measure.kind == SlotKind.COUNT:
+        return f"{m} = {m} + 1"
+    if measure.kind == SlotKind.CLEAN:
+        lag = measure.window_ms
+        return r and f"if newest ~= NULL and rt > newest and rt <= t - {lag} then {m} = {m} + 1 end"
+    assert measure.input is not None
+    g = f"g{plan.hashes.index(measure.input)}"
+    if measure.kind == SlotKind.SEEN:
+        return r and f"if {m} == NULL and r{g} == {g} and {g} ~= 0 then {m} = rt end"
+    return f"if {r}{g} ~= 0 and not met{m}[{r}{g}] then met{m}[{r}{g}] = true; {m} = {m} + 1 end"
+
+
+def _number_steps(totals: dict[SlotKind, str], x: str) -> str:
+    steps = []
+    if m := totals.get(SlotKind.FILLED):
+        steps.append(f"{m} = {m} + 1")
+    if m := totals.get(SlotKind.SUM):
+        steps.append(f"{m} = {m} + {x}")
+    if m := totals.get(SlotKind.MAX):
+        steps.append(f"if {x} > {m} then {m} = {x} end")
+    high, low = totals.get(SlotKind.SQUARES_HIGH), totals.get(SlotKind.SQUARES_LOW)
+    if high or low:  # limbs of the square, see plan.LIMB
+        steps.append(
+            f"local s = {x} < 0 and -{x} or {x}; local p = floor(s / 1048576); local q = s - p * 1048576; "
+            "local c = 2 * p * q; local h = floor(c / 1048576)"
+        )
+    if high:
+        steps.append(f"{high} = {high} + p * p + h")
+    if low:
+        steps.append(f"{low} = {low} + (c - h * 1048576) * 1048576 + q * q")
+    return "; ".join(steps)
