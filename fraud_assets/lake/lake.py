@@ -31,7 +31,10 @@ class Lake:
 
     def exists(self, name: str) -> bool:
         """Whether the table was created."""
-        return DeltaTable.is_deltatable(self.uri_of(name), self.options or None)
+        try:
+            return DeltaTable.is_deltatable(self.uri_of(name), self.options or None)
+        except (DeltaError, OSError) as error:
+            raise _failed("look for", name, error) from error
 
     def table(self, name: str) -> DeltaTable:
         """A fresh handle: it knows every commit made so far, and none made later."""

@@ -2,14 +2,17 @@
 
 import json
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
+from botocore.exceptions import EndpointConnectionError
 
 from fraud_assets.ingestion import run_ingest, verify
 from fraud_assets.lake import open_lake
@@ -34,22 +37,35 @@ def in_store(endpoint: str, home: Path, **more: object) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def store() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    client = boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        aws_access_key_id="key",
-        aws_secret_access_key="secret",
-        region_name="us-east-1",
-    )
-    client.create_bucket(Bucket="lake")
-    client.close()
-    yield endpoint
-    server.stop()
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A process of its own: delta-rs may hold the interpreter's lock while it waits for the store."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    endpoint = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        client = boto3.client(
+            "s3",
+            endpoint_url=endpoint,
+            aws_access_key_id="key",
+            aws_secret_access_key="secret",
+            region_name="us-east-1",
+        )
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                client.create_bucket(Bucket="lake")
+                break
+            except EndpointConnectionError:
+                assert time.monotonic() < deadline, "moto did not come up"
+                time.sleep(0.1)
+        client.close()
+        yield endpoint
+    finally:
+        server.terminate()
+        server.wait(10)
 
 
 class Careless(BaseHTTPRequestHandler):
