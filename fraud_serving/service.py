@@ -14,18 +14,16 @@ from fraud_serving.http.app import HttpApp
 settings = load_settings()
 http = HttpApp(settings)
 
-PROBES = frozenset({"/livez", "/readyz"})
 
-
-class OwnProbes:
-    """Answers the probes before BentoML's routes of the same names, which cannot say what is missing."""
+class OwnRoutes:
+    """Hands every request to our application, before BentoML's routes: its /readyz cannot say what is missing, and its
+    answers to unknown paths are no problem documents. The mount below gives the application its lifespan."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        own = scope["type"] == "http" and scope["path"] in PROBES
-        await (http.asgi if own else self._app)(scope, receive, send)
+        await (http.asgi if scope["type"] == "http" else self._app)(scope, receive, send)
 
 
 @bentoml.asgi_app(http.asgi, path="/")
@@ -42,4 +40,4 @@ service: Any = bentoml.service(
     logging={"access": {"enabled": False}},
     tracing={"excluded_urls": ".*"},
 )(Scoring)
-service.add_asgi_middleware(OwnProbes)
+service.add_asgi_middleware(OwnRoutes)
