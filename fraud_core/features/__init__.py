@@ -5,7 +5,8 @@ its asyncio twin) applies single events to state in Redis; `rebuild` makes that 
 """
 
 from fraud_core.features.calls import Applied, LabelsApplied
-from fraud_core.features.declaration import Feature, FeatureSet, load_features
+from fraud_core.features.declaration import load_features
+from fraud_core.features.feature_set import Feature, FeatureSet
 from fraud_core.features.labels import label_effects
 from fraud_core.features.offline import compute_offline
 from fraud_core.features.online import AsyncOnlineState, OnlineState

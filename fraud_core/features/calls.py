@@ -23,7 +23,7 @@ from fraud_core.features.plan import NULL, EntityPlan
 from fraud_core.features.wire import Command
 
 if TYPE_CHECKING:
-    from fraud_core.features.declaration import FeatureSet
+    from fraud_core.features.feature_set import FeatureSet
 
 _LONGEST_ID = 128
 

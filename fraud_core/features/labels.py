@@ -11,7 +11,7 @@ import polars as pl
 from fraud_core.features.inputs import hash_text
 
 if TYPE_CHECKING:
-    from fraud_core.features.declaration import FeatureSet
+    from fraud_core.features.feature_set import FeatureSet
 
 HOUR_MS = 3_600_000
 DELAY_MS = 600_000

@@ -15,7 +15,7 @@ from fraud_core.features.order import Epochs, column_or, first_reading, fold_ord
 from fraud_core.features.plan import HASH_KINDS, LABEL_CAP, NULL, EntityPlan, Input, SlotKind
 
 if TYPE_CHECKING:
-    from fraud_core.features.declaration import FeatureGroup, FeatureSet
+    from fraud_core.features.feature_set import FeatureGroup, FeatureSet
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 

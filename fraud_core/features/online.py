@@ -19,7 +19,7 @@ from fraud_core.features.calls import Applied, LabelsApplied, StateCalls
 from fraud_core.features.wire import Command, exchange, exchange_async
 
 if TYPE_CHECKING:
-    from fraud_core.features.declaration import FeatureSet
+    from fraud_core.features.feature_set import FeatureSet
 
 _FLIPS = 5
 """Rebuilds that may overtake one apply before something must be wrong."""

@@ -23,7 +23,7 @@ from fraud_core.features.plan import LABEL_CAP, NULL, EntityPlan
 from fraud_core.features.wire import exchange
 
 if TYPE_CHECKING:
-    from fraud_core.features.declaration import FeatureSet
+    from fraud_core.features.feature_set import FeatureSet
 
 _KEYS_PER_TRIP = 1000
 
