@@ -38,7 +38,7 @@ def rebuild_command(as_json: AsJson = False) -> None:
         "events": build.rebuilt.events,
         "entities": build.rebuilt.entities,
         "bytes": build.rebuilt.bytes,
-        "scorer_goes_on_from": build.positions,
+        "read_up_to": build.read_up_to,
     }
     if as_json:
         print(json.dumps(found))

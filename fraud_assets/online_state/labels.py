@@ -4,7 +4,7 @@ A label takes effect at the first full hour at least ten minutes after it became
 hour. Pushing one twice changes nothing, so each push goes back far enough to repeat the last ones.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 from redis import Redis
@@ -26,7 +26,7 @@ def push_label_effects(
     concerned = labels.join(new, on=event_id, how="semi").collect()
     if concerned.is_empty():
         return LabelsApplied(0, 0)
-    first = concerned["event_date"].min()
+    first: date = concerned["event_date"].to_frame().min().item()
     events = (
         read_transactions(lake, contracts.transactions, date_from=first)
         .join(new, on=event_id, how="semi")

@@ -12,13 +12,17 @@ import polars as pl
 from redis import Redis
 
 from fraud_assets.lake import Lake, read_transactions
-from fraud_assets.online_state.epochs import record_epoch
+from fraud_assets.online_state.epochs import epoch_registry, record_epoch
 from fraud_core.contracts import Contracts
-from fraud_core.features import FeatureSet, OnlineState, Rebuilt, rebuild
+from fraud_core.features import FeatureSet, OnlineState, Rebuilt, drop_epoch, next_epoch, rebuild
 from fraud_core.log import Log
 from fraud_core.settings import Settings
 
 SCORER = "stream_scorer"
+
+
+Ends = dict[tuple[str, int], int]
+"""(stream, shard) to the offset of the last entry that the tables hold of it."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,15 @@ class StateBuild:
 
     rebuilt: Rebuilt
     read_from: datetime
-    positions: dict[str, int]
-    """Offset of each shard of `transactions` from which the stream scorer goes on."""
+    ends: Ends
+    """What it had read; from there the stream scorer goes on."""
+    dropped: int
+    """Keys of the replaced epoch that were deleted."""
+
+    @property
+    def read_up_to(self) -> dict[str, int]:
+        """`ends` with keys such as transactions/0."""
+        return {f"{stream}/{shard}": end for (stream, shard), end in self.ends.items()}
 
 
 def rebuild_state(
@@ -36,48 +47,50 @@ def rebuild_state(
 ) -> StateBuild:
     """Write a new epoch from everything known within a horizon of the latest event, then make it current.
 
-    Raises StateError when Redis cannot be reached; the present epoch then stays.
+    Payments applied to the present epoch while this runs are missing from the new one: stop scoring meanwhile. Raises
+    StateError when Redis cannot be reached; the present epoch then stays.
     """
-    # Registered first and read again after: what follows the second positions cannot have been trimmed.
-    _register_scorer(log, _positions(lake, log))
-    positions = _positions(lake, log)
-    known = read_transactions(lake, contracts.transactions).filter(_within(positions))
+    # Registered first and read again after: what follows the second ends cannot have been trimmed.
+    _register_scorer(log, committed_ends(lake, log))
+    ends = committed_ends(lake, log)
+    known = read_transactions(lake, contracts.transactions).filter(_within(ends))
     latest = known.select(pl.col("known_at").max()).collect().item() or datetime.now(UTC)
     read_from = latest - features.horizon
     events = known.filter(pl.col("known_at") >= read_from).collect()
+    labels = lake.scan("labels").collect() if lake.exists("labels") else None
+    epochs = epoch_registry(lake)
     client = Redis.from_url(settings.redis_address)
     try:
         state = OnlineState(client, features, settings.namespace)
-        labels = lake.scan("labels").collect() if lake.exists("labels") else None
-        rebuilt = rebuild(state, features, events, labels)
+        epoch = next_epoch(state, epochs)
+        # Before it is current: an epoch that never comes to life does no harm in the registry, one that is missing does.
+        record_epoch(lake, features, epoch, ends)
+        rebuilt = rebuild(state, features, events, labels, epoch, epochs)
+        _register_scorer(log, ends)
+        dropped = drop_epoch(state, max(epochs)) if epochs else 0
     finally:
         client.close()
-    _register_scorer(log, positions)
-    record_epoch(lake, features, rebuilt, int(latest.timestamp() * 1000))
-    return StateBuild(rebuilt, read_from, {str(s): positions[s.app_id] for s in log.shards("transactions")})
+    return StateBuild(rebuilt, read_from, ends, dropped)
 
 
-def _register_scorer(log: Log, positions: dict[str, int]) -> None:
-    for shard in log.shards("transactions"):
-        log.advance_reader(shard, SCORER, positions[shard.app_id])
-
-
-def _positions(lake: Lake, log: Log) -> dict[str, int]:
-    """Committed end offset of every shard that feeds `transactions`, from one handle of the table."""
+def committed_ends(lake: Lake, log: Log) -> Ends:
+    """How far the table `transactions` has come on each shard that feeds it, as of one version of the table."""
     table = lake.table("transactions")
     return {
-        shard.app_id: lake.committed(table, shard.app_id)
+        (stream, shard.number): lake.committed(table, shard.app_id)
         for stream in ("transactions", "decisions")
         for shard in log.shards(stream)
     }
 
 
-def _within(positions: dict[str, int]) -> pl.Expr:
-    """Rows that were committed at those positions; rows that came since are left to the scorer."""
+def _register_scorer(log: Log, ends: Ends) -> None:
+    for shard in log.shards("transactions"):
+        log.advance_reader(shard, SCORER, ends[shard.stream, shard.number])
+
+
+def _within(ends: Ends) -> pl.Expr:
+    """Rows that were committed by then; rows that came since are left to the scorer."""
     later = pl.lit(False)
-    for app_id, end in positions.items():
-        stream, _, number = app_id.split("/")
-        later = later | (
-            (pl.col("_stream") == stream) & (pl.col("_shard") == int(number)) & (pl.col("_offset") > end)
-        )
+    for (stream, shard), end in ends.items():
+        later |= (pl.col("_stream") == stream) & (pl.col("_shard") == shard) & (pl.col("_offset") > end)
     return ~later

@@ -7,7 +7,15 @@ from fraud_assets.orchestration.quality.checks import report_checks
 from fraud_assets.orchestration.quality.schedules import daily_reports, quality_reports
 from fraud_assets.orchestration.training.schedules import history_release, model_release, weekly_model
 
-jobs = [feature_refresh, history_release, ingest_job, label_push, model_release, quality_reports, state_rebuild]
+jobs = [
+    feature_refresh,
+    history_release,
+    ingest_job,
+    label_push,
+    model_release,
+    quality_reports,
+    state_rebuild,
+]
 schedules = [daily_reports, frequent_labels, hourly_features, weekly_model]
 checks = report_checks
 sensors = [keep_ingesting]

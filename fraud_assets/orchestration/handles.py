@@ -14,7 +14,7 @@ from fraud_core.errors import BundleError
 Handle = dict[str, Any]
 
 
-class HandleStore(dg.ConfigurableIOManager):  # type: ignore[misc]
+class HandleStore(dg.ConfigurableIOManager):
     """Keeps the newest handle of each asset beside the release bundles, replaced atomically."""
 
     platform: dg.ResourceDependency[Platform]

@@ -13,7 +13,7 @@ from fraud_core.features import FeatureSet, load_features
 from fraud_core.settings import Settings, load_settings
 
 
-class Platform(dg.ConfigurableResource):  # type: ignore[type-arg]
+class Platform(dg.ConfigurableResource):
     """Opens on first use what a run needs; a code location that only shows its graph opens nothing."""
 
     overrides: dict[str, Any] = Field(default_factory=dict)

@@ -10,11 +10,13 @@ from fraud_core.features.feature_set import Feature, FeatureSet
 from fraud_core.features.labels import label_effects
 from fraud_core.features.offline import compute_offline
 from fraud_core.features.online import AsyncOnlineState, OnlineState
-from fraud_core.features.rebuild import Rebuilt, drop_epoch, rebuild
+from fraud_core.features.order import Epochs
+from fraud_core.features.rebuild import Rebuilt, drop_epoch, next_epoch, rebuild
 
 __all__ = [
     "Applied",
     "AsyncOnlineState",
+    "Epochs",
     "Feature",
     "FeatureSet",
     "LabelsApplied",
@@ -24,5 +26,6 @@ __all__ = [
     "drop_epoch",
     "label_effects",
     "load_features",
+    "next_epoch",
     "rebuild",
 ]

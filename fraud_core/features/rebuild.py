@@ -3,7 +3,7 @@
 The state written is what applying the events one by one would have left; so the old epoch can be thrown away.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -62,8 +62,7 @@ def rebuild(  # noqa: PLR0917
         )
     try:
         current = int(cast(bytes, client.get(calls.epoch_key) or b"0"))
-        registered = cast(dict[bytes, bytes], client.hgetall(calls.epochs_key))
-        new = epoch if epoch is not None else max([current, *[int(number) for number in registered]]) + 1
+        new = epoch if epoch is not None else next_epoch(state)
         if new <= current:
             raise StateError(
                 f"Expected an epoch after the current {current}, found {new}. Leave it out to take the next."
@@ -92,6 +91,16 @@ def rebuild(  # noqa: PLR0917
         ) from error
     state.load()
     return Rebuilt(new, known_ms, events.height, written, size)
+
+
+def next_epoch(state: OnlineState, known: Iterable[int] = ()) -> int:
+    """The number after every epoch that Redis knows and after those in `known`, which survives the loss of Redis."""
+    try:
+        current = int(cast(bytes, state.client.get(state.calls.epoch_key) or b"0"))
+        registered = cast(dict[bytes, bytes], state.client.hgetall(state.calls.epochs_key))
+    except RedisError as error:
+        raise StateError(f"The epochs cannot be read: {error}. Check Redis, then run it again.") from error
+    return max([current, *map(int, registered), *known]) + 1
 
 
 def _write(client: Redis, batch: list[tuple[str, bytes]], plan: EntityPlan) -> None:

@@ -39,33 +39,34 @@ class IngestConfig(dg.Config):
     drive: Drive = Drive.END
 
 
-def _specs() -> Iterator[dg.AssetSpec]:
-    sign_of_life = dg.FreshnessPolicy.time_window(
-        fail_window=timedelta(hours=1), warn_window=timedelta(minutes=20)
+def _spec(table: str, description: str) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        table,
+        description=description,
+        group_name="ingestion",
+        owners=OWNERS,
+        kinds={"deltalake", "redis"},
+        skippable=True,
+        code_version="1",
+        freshness_policy=dg.FreshnessPolicy.time_window(
+            fail_window=timedelta(hours=1), warn_window=timedelta(minutes=20)
+        ),
     )
-    for stream in STREAMS:
-        shared = {
-            "group_name": "ingestion",
-            "owners": OWNERS,
-            "kinds": {"deltalake", "redis"},
-            "skippable": True,
-            "code_version": "1",
-            "freshness_policy": sign_of_life,
-        }
-        yield dg.AssetSpec(stream, description=_GRAINS[stream], **shared)
-        yield dg.AssetSpec(
-            quarantine_of(stream),
-            description=(
-                f"One row per event of the stream {stream} that was kept out: the bytes as they came with every reason "
-                "(violation), or a repetition of an event already held (duplicate)."
-            ),
-            **shared,
-        )
+
+
+_TABLES = [_spec(stream, _GRAINS[stream]) for stream in STREAMS] + [
+    _spec(
+        quarantine_of(stream),
+        f"One row per event of the stream {stream} that was kept out: the bytes as they came with every reason (violation), "
+        "or a repetition of an event already held (duplicate).",
+    )
+    for stream in STREAMS
+]
 
 
 @dg.multi_asset(
     name="ingest",
-    specs=list(_specs()),
+    specs=_TABLES,
     check_specs=[
         dg.AssetCheckSpec(
             CONTRACT_CHECK,

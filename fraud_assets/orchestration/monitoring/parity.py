@@ -1,6 +1,7 @@
 """Parity of served and recomputed features."""
 
 from datetime import date, timedelta
+from typing import Any
 
 import dagster as dg
 
@@ -43,10 +44,10 @@ def feature_parity(context: dg.AssetExecutionContext, platform: Platform) -> dg.
         date.fromisoformat(days.start),
         date.fromisoformat(days.end),
     )
-    metadata = {
-        "decisions": parity.decisions,
-        "compared": parity.compared,
-        "mismatches": parity.values,
+    metadata: dict[str, dg.MetadataValue[Any]] = {
+        "decisions": dg.MetadataValue.int(parity.decisions),
+        "compared": dg.MetadataValue.int(parity.compared),
+        "mismatches": dg.MetadataValue.int(parity.values),
         "mismatches_per_feature": dg.MetadataValue.json(parity.mismatches),
     }
     if parity.first_difference:

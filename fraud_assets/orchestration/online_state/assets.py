@@ -39,7 +39,7 @@ def online_state(platform: Platform) -> dg.MaterializeResult:
             "entities": dg.MetadataValue.json(build.rebuilt.entities),
             "bytes": build.rebuilt.bytes,
             "read_from": dg.MetadataValue.timestamp(build.read_from),
-            "scorer_goes_on_from": dg.MetadataValue.json(build.positions),
+            "read_up_to": dg.MetadataValue.json(build.read_up_to),
         }
     )
 
