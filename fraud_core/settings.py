@@ -175,6 +175,11 @@ class Settings(BaseSettings):
         """Address at which the reports folder is served."""
         return f"http://{self.host}:{self.reports_port}"
 
+    def changed(self, **changes: Any) -> "Settings":
+        """The same settings with other values; `model_copy` would keep what was derived from the old ones."""
+        kept = {name: getattr(self, name) for name in self.model_fields_set}
+        return load_settings(_env_file=None, **{**kept, **changes})
+
     def environment(self) -> dict[str, str]:
         """What was set, as environment variables: what a child process needs to see the same settings."""
         values: dict[str, str] = {}

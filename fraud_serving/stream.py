@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 
 from fraud_core.contracts import check_event, parse_block
 from fraud_core.errors import LogUnavailable, LostRange
-from fraud_core.log import Entries, Log, Shard, open_log
+from fraud_core.log import SCORER, Entries, Log, Shard, open_log
 from fraud_core.settings import Settings
 from fraud_serving.runtime import Runtime
 from fraud_serving.scoring import metrics
@@ -32,7 +32,6 @@ from fraud_serving.scoring.submission import Answered, Conflict, Outcome, Submis
 log = logging.getLogger(__name__)
 
 STREAM: Final = "transactions"
-READER: Final = "scorer"
 ENTRIES: Final = 256
 """Entries of one read; a block entry counts as one and may hold many events."""
 CHUNK: Final = 64
@@ -57,7 +56,7 @@ class StreamScorer:
         self._contract = runtime.contracts.transactions
         self._max_age_ms = runtime.settings.scorer_max_age_s * 1000
         self._positions: dict[Shard, int] = {}
-        self._folded: tuple[int, int] = (-1, 0)
+        self._folded: tuple[int, dict[str, int]] = (-1, {})
         self.scored = 0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -82,7 +81,7 @@ class StreamScorer:
             if not len(entries):
                 continue
             await self._score(entries)
-            await asyncio.to_thread(self._log.advance_reader, shard, READER, entries.end)
+            await asyncio.to_thread(self._log.advance_reader, shard, SCORER, entries.end)
             self._positions[shard] = entries.end
             finished += len(entries)
         return finished
@@ -91,14 +90,14 @@ class StreamScorer:
         """Go on where this reader stopped; on first use at the oldest entry, whatever is too old being passed over."""
         positions = {}
         for shard in self._log.shards(STREAM):
-            after = self._log.readers(shard).get(READER)
+            after = self._log.readers(shard).get(SCORER)
             if after is None:
                 after = 0
                 try:
                     self._log.read(shard, 0, self._log.end(shard), 1)
                 except LostRange:  # ingestion trimmed up to the entry that it keeps, which is in the lake
                     after = self._log.oldest(shard)
-                self._log.advance_reader(shard, READER, after)
+                self._log.advance_reader(shard, SCORER, after)
             positions[shard] = after
         return positions
 
@@ -106,9 +105,9 @@ class StreamScorer:
         return self._log.read(shard, after, self._log.end(shard), ENTRIES)
 
     async def _score(self, entries: Entries) -> None:
-        folded_ms = await self._folded_until()
+        folded = (await self._folded_until()).get(str(entries.shard), 0)
         chunk: list[Submission] = []
-        for pending in self._pending(entries, folded_ms):
+        for pending in self._pending(entries, folded):
             submission = self._submission(pending)
             if submission is not None:
                 chunk.append(submission)
@@ -117,9 +116,10 @@ class StreamScorer:
                 chunk = []
         await self._settle(chunk)
 
-    def _pending(self, entries: Entries, folded_ms: int) -> Iterator[Pending]:
+    def _pending(self, entries: Entries, folded: int) -> Iterator[Pending]:
         oldest_ms = time.time_ns() // 1_000_000 - self._max_age_ms
-        for kind, payload, append, virtual in zip(
+        for offset, kind, payload, append, virtual in zip(
+            entries.offsets.tolist(),
             entries.kinds,
             entries.payloads,
             entries.append_ms.tolist(),
@@ -127,7 +127,7 @@ class StreamScorer:
             strict=True,
         ):
             for pending in self._rows(kind, payload, min(append, virtual) if virtual >= 0 else append):
-                if pending.known_ms <= folded_ms:
+                if offset <= folded:
                     metrics.SKIPPED.labels("folded").inc()
                 elif pending.known_ms < oldest_ms:
                     metrics.SKIPPED.labels("too_old").inc()
@@ -170,8 +170,8 @@ class StreamScorer:
             if chunk:
                 await asyncio.sleep(RETRY_S)
 
-    async def _folded_until(self) -> int:
-        """Known time up to which the state's rebuild has folded the log, from the registry of epochs."""
+    async def _folded_until(self) -> dict[str, int]:
+        """Shard to the offset up to which the state's rebuild has folded it, from the registry of epochs."""
         state = self._runtime.state
         if self._folded[0] != state.epoch():
             try:
@@ -180,7 +180,7 @@ class StreamScorer:
                 raise LogUnavailable(
                     f"Redis does not answer: {error}. The scorer goes on when it does."
                 ) from error
-            self._folded = (state.epoch(), int(json.loads(registered)["known_ms"]) if registered else 0)
+            self._folded = (state.epoch(), json.loads(registered)["ends"] if registered else {})
         return self._folded[1]
 
 

@@ -15,11 +15,8 @@ from fraud_assets.lake import Lake, read_transactions
 from fraud_assets.online_state.epochs import epoch_registry, record_epoch
 from fraud_core.contracts import Contracts
 from fraud_core.features import FeatureSet, OnlineState, Rebuilt, drop_epoch, next_epoch, rebuild
-from fraud_core.log import Log
+from fraud_core.log import SCORER, Log
 from fraud_core.settings import Settings
-
-SCORER = "stream_scorer"
-
 
 Ends = dict[tuple[str, int], int]
 """(stream, shard) to the offset of the last entry that the tables hold of it."""
@@ -65,7 +62,7 @@ def rebuild_state(
         epoch = next_epoch(state, epochs)
         # Before it is current: an epoch that never comes to life does no harm in the registry, one that is missing does.
         record_epoch(lake, features, epoch, ends)
-        rebuilt = rebuild(state, features, events, labels, epoch, epochs)
+        rebuilt = rebuild(state, features, events, labels, epoch, epochs, ends=ends)
         _register_scorer(log, ends)
         dropped = drop_epoch(state, max(epochs)) if epochs else 0
     finally:

@@ -25,14 +25,23 @@ _FLIPS = 5
 """Rebuilds that may overtake one apply before something must be wrong."""
 
 
-def epoch_record(features: "FeatureSet", known_ms: int, events: int) -> str:
-    """What the registry of epochs says about one: whose state it is and how far its rebuild had read."""
+def epoch_record(
+    features: "FeatureSet",
+    known_ms: int,
+    events: int,
+    ends: Mapping[tuple[str, int], int] | None = None,
+) -> str:
+    """What the registry of epochs says about one: whose state it is and how far its rebuild had read.
+
+    ends: (stream, shard) to the offset of the last entry that it folded; whoever reads the log goes on after it.
+    """
     return json.dumps(
         {
             "state_hash": features.state_hash,
             "feature_set_hash": features.hash,
             "known_ms": known_ms,
             "events": events,
+            "ends": {f"{stream}/{shard}": end for (stream, shard), end in (ends or {}).items()},
             "created_ms": time.time_ns() // 1_000_000,
         }
     )

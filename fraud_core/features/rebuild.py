@@ -3,7 +3,7 @@
 The state written is what applying the events one by one would have left; so the old epoch can be thrown away.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -47,10 +47,13 @@ def rebuild(  # noqa: PLR0917
     labels: pl.DataFrame | None,
     epoch: int | None = None,
     epochs: Epochs | None = None,
+    *,
+    ends: Mapping[tuple[str, int], int] | None = None,
 ) -> Rebuilt:
     """Write the final state of `events` and `labels` (see compute_offline) to a new epoch, then make it current.
 
-    epochs: the registry of earlier rebuilds, see order.Epochs; add this one to it afterwards.
+    epochs: the registry of earlier rebuilds, see order.Epochs; this one belongs there too. ends: what `events` was read
+    from, see online.epoch_record.
     Nothing reads the new epoch until it is complete. Raises StateError when `epoch` is not newer than the current one
     or Redis cannot be reached; the current epoch then stays as it was.
     """
@@ -83,7 +86,7 @@ def rebuild(  # noqa: PLR0917
                     _write(client, batch, plan)
                     batch.clear()
             _write(client, batch, plan)
-        client.hset(calls.epochs_key, str(new), epoch_record(features, known_ms, events.height))
+        client.hset(calls.epochs_key, str(new), epoch_record(features, known_ms, events.height, ends))
         client.set(calls.epoch_key, new)
     except RedisError as error:
         raise StateError(

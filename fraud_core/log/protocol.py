@@ -16,6 +16,8 @@ Kind = Literal["json", "block"]
 JSON: Final = "json"
 BLOCK: Final = "block"
 NO_VIRTUAL_TIME: Final = -1
+SCORER: Final = "scorer"
+"""The reader of `transactions` that scores them; a rebuild of the online state registers it where it has to begin."""
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ def test_events_that_a_rebuild_has_folded_are_not_applied_again(serving: Setting
     async def body(runtime: Runtime) -> None:
         state = runtime.state
         registered = json.loads(await state.client.hget(state.calls.epochs_key, "1"))
-        record = json.dumps(registered | {"known_ms": offset >> 20})
+        record = json.dumps(registered | {"ends": {"transactions/0": offset}})
         await state.client.hset(state.calls.epochs_key, "1", record)
         wait_until(lambda: time.time_ns() // 1_000_000 > offset >> 20, "the next millisecond")
         await asyncio.to_thread(log.append, "transactions", [Entry("json", payload(later))])

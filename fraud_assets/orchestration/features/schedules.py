@@ -9,8 +9,8 @@ from fraud_assets.runs.client import RANGE_END_TAG, RANGE_START_TAG
 
 feature_refresh = dg.define_asset_job(
     "feature_refresh",
-    selection=dg.AssetSelection.assets("features"),
-    description="Today's and yesterday's partitions of the features: yesterday's for events that arrived late.",
+    selection=dg.AssetSelection.assets("features", "feature_parity"),
+    description="Today's and yesterday's partitions of the features: yesterday's for events that arrived late; with the proof of parity.",
 )
 
 

@@ -9,16 +9,15 @@ from typing import Any
 from fraud_core.platform.demo.frame import Demo, Phase, PhaseFailed
 from fraud_core.platform.demo.payments import live_payments
 from fraud_core.platform.demo.percentiles import percentile
-from fraud_core.release.bundle import read_manifest
-from fraud_core.release.path_aliases import PathAliasStore
+from fraud_core.release.bundle import list_bundles, read_manifest
 from fraud_core.simulator import WorldSpec
 
-HISTORY_DAYS = 60
+HISTORY_DAYS = 90
 FAULT_SHARE = 0.01
 LIVE_SECONDS = 15
 LIVE_RATE = 50
 SCORED_OVER_HTTP = 300
-RELEASE_JOB = "model_release"
+RELEASE_JOB = "history_release"
 METRICS = ("auc", "average_precision", "card_precision_100")
 COUNTS = ("events", "valid", "quarantined", "duplicates", "lost", "duplicated")
 WORLD = WorldSpec()
@@ -40,34 +39,26 @@ def wait_for_ingestion(demo: Demo) -> str:
     return f"{counts['valid']:,} valid, {counts['quarantined']:,} quarantined, {counts['duplicates']:,} duplicates"
 
 
-def build_features(demo: Demo) -> str:
-    """Materialize the feature table for the whole history."""
+def release_model(demo: Demo) -> str:
+    """Build the features of the whole history, train, evaluate and release: one run of the graph; then make it live."""
     today = datetime.now(UTC).date()
     first = today - timedelta(days=HISTORY_DAYS)
     demo.command(
-        "backfill", "features", "--from", first.isoformat(), "--to", today.isoformat(), timeout_s=600
+        "materialize", RELEASE_JOB, "--from", first.isoformat(), "--to", today.isoformat(), timeout_s=600
     )
-    rows = _row_count(demo, "features")
-    demo.results["feature_rows"] = rows
+    demo.results["feature_rows"] = rows = _metadata(demo, "features", "dagster/row_count")
     if rows == 0:
-        raise PhaseFailed("The feature table was expected to have rows after its backfill; it has none.")
-    return f"{rows:,} rows"
-
-
-def release_model(demo: Demo) -> str:
-    """Train, evaluate and release a model through the graph."""
-    demo.command("materialize", RELEASE_JOB, timeout_s=600)
-    champion = PathAliasStore(demo.settings.bundles_path).read().champion
-    if champion is None:
-        raise PhaseFailed(
-            "A champion was expected after the release; the evaluation gate let no model through."
-        )
-    manifest = read_manifest(demo.settings.bundles_path / champion)
-    demo.results["model_version"] = champion
+        raise PhaseFailed("The feature table was expected to have rows; it has none.")
+    version = list_bundles(demo.settings.bundles_path)[-1]
+    demo.command(
+        "release", "bootstrap", version, "--approver", "demo", "--reason", "the first model", timeout_s=60
+    )
+    manifest = read_manifest(demo.settings.bundles_path / version)
+    demo.results["model_version"] = version
     for name in METRICS:
         demo.results[name] = manifest.metrics[name].value
     demo.results["test_frauds"] = int(manifest.metrics["test_frauds"].value)
-    return f"{champion}, average precision {demo.results['average_precision']:.3f}"
+    return f"{rows:,} feature rows, {version}, average precision {demo.results['average_precision']:.3f}"
 
 
 def rebuild_state(demo: Demo) -> str:
@@ -138,6 +129,30 @@ def reconcile(demo: Demo) -> str:
     return f"{counts['events']:,} events: 0 lost, 0 duplicated"
 
 
+def prove_parity(demo: Demo) -> str:
+    """Compute the features of what was scored again from the lake, and compare them bit for bit with those served."""
+    today = datetime.now(UTC).date()
+    days = ("--from", (today - timedelta(days=1)).isoformat(), "--to", today.isoformat())
+    demo.command("materialize", "feature_refresh", *days, timeout_s=300)
+    compared = _metadata(demo, "feature_parity", "compared")
+    mismatches = _metadata(demo, "feature_parity", "mismatches")
+    if mismatches or compared < demo.results["scored"]:
+        raise PhaseFailed(
+            f"{demo.results['scored']} or more served vectors were expected to equal the recomputed ones; {compared} were compared "
+            f"and {mismatches} values differ: see the asset feature_parity at {demo.dagster_url}."
+        )
+    return f"{compared:,} served vectors equal the recomputed ones, bit for bit"
+
+
+def report_quality(demo: Demo) -> str:
+    """Have Great Expectations write the data-quality reports."""
+    demo.command("materialize", "quality_reports", timeout_s=300)
+    status, _ = demo.http("GET", f"{demo.settings.reports_url}/index.html")
+    if status != 200:
+        raise PhaseFailed(f"The reports were expected at {demo.settings.reports_url}; found status {status}.")
+    return demo.settings.reports_url
+
+
 def keep_traffic(demo: Demo) -> None:
     """After the phases of a demo that stays: live events until it ends."""
     demo.start("produce", "--rate", str(LIVE_RATE), "--faults", str(FAULT_SHARE), "--seed", str(WORLD.seed))
@@ -146,13 +161,14 @@ def keep_traffic(demo: Demo) -> None:
 PHASES = [
     Phase("History", produce_history),
     Phase("Ingestion", wait_for_ingestion),
-    Phase("Features", build_features),
-    Phase("Model", release_model),
+    Phase("Features and model", release_model),
     Phase("Online state", rebuild_state),
     Phase("Serving", wait_for_serving),
     Phase("First score", score_first),
     Phase("Live traffic", live_traffic),
     Phase("Reconciliation", reconcile),
+    Phase("Parity", prove_parity),
+    Phase("Data quality", report_quality),
 ]
 
 
@@ -192,8 +208,8 @@ def _score(demo: Demo, event: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _row_count(demo: Demo, asset: str) -> int:
-    """The row count that the asset's latest materialization reported."""
+def _metadata(demo: Demo, asset: str, label: str) -> int:
+    """A number that the asset's latest materialization reported."""
     query = """query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
       assetMaterializations(limit: 1) { metadataEntries { label ... on IntMetadataEntry { intValue } } } } } }"""
     variables = {"key": {"path": [asset]}}
@@ -202,8 +218,8 @@ def _row_count(demo: Demo, asset: str) -> int:
     )
     try:
         entries = answer["data"]["assetNodeOrError"]["assetMaterializations"][0]["metadataEntries"]
-        return next(int(entry["intValue"]) for entry in entries if entry["label"] == "dagster/row_count")
+        return next(int(entry["intValue"]) for entry in entries if entry["label"] == label)
     except (TypeError, KeyError, IndexError, StopIteration):
         raise PhaseFailed(
-            f"Dagster was expected to know the row count of {asset}; found {status}: {answer}"
+            f"Dagster was expected to know {label} of {asset}; found {status}: {answer}"
         ) from None

@@ -1,18 +1,20 @@
 """Running the demo: services, phases, addresses, clean-up, and the one JSON line at the end."""
 
 import json
+import shutil
 import threading
 import time
 
 import typer
 from rich.console import Console
 
-from fraud_core.errors import SpearheadError
+from fraud_core.errors import PlatformError, SpearheadError
 from fraud_core.platform.demo.frame import Demo, run_phases
 from fraud_core.platform.demo.phases import PHASES, keep_traffic
 from fraud_core.platform.demo.summary import RESULT_KEYS, print_summary
 from fraud_core.platform.session import Progress, running_platform
 from fraud_core.platform.signals import StopRequested
+from fraud_core.platform.state import read_state
 from fraud_core.settings import Settings
 
 EXIT_INTERRUPTED = 130
@@ -25,6 +27,7 @@ def run_demo(settings: Settings, *, once: bool) -> int:
     truly happened and every process has ended. Progress goes to standard error.
     """
     began = time.monotonic()
+    settings = _fresh_home(settings)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     results = {}
     finished = False
@@ -49,3 +52,17 @@ def run_demo(settings: Settings, *, once: bool) -> int:
         return 0 if finished else EXIT_INTERRUPTED
     typer.echo(json.dumps({key: results[key] for key in RESULT_KEYS}))
     return 0
+
+
+def _fresh_home(settings: Settings) -> Settings:
+    """The settings with an empty home of the demo's own, so that each demo starts from nothing and touches nothing else."""
+    home = settings.home_path / "demo"
+    state = read_state(home)
+    if state is not None and state.running:
+        raise PlatformError(
+            f"A demo runs already in {home}. Stop it with Ctrl-C there, or SPEARHEAD_HOME={home} spearhead down."
+        )
+    shutil.rmtree(home, ignore_errors=True)
+    return settings.model_copy(
+        update={"home": home, "lake": "", "bundles": "", "reports": "", "redis_url": ""}
+    )
