@@ -5,11 +5,11 @@ result; partitions outside the range are never touched.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 
 import polars as pl
 
-from fraud_assets.lake import Lake, read_transactions
+from fraud_assets.lake import Lake, read_history
 from fraud_assets.online_state.epochs import epoch_registry
 from fraud_core.contracts import Contract, Contracts
 from fraud_core.errors import FeatureError
@@ -60,12 +60,7 @@ def build_features(
     """
     contract = contracts.transactions
     read_from = datetime.combine(first, time(), UTC) - features.horizon
-    events = read_transactions(lake, contract, known_from=read_from).collect()
-    labels = (
-        lake.scan("labels").filter(pl.col("event_date") >= (read_from - timedelta(days=1)).date()).collect()
-        if lake.exists("labels")
-        else None
-    )
+    events, labels = read_history(lake, contracts, read_from)
     values = compute_offline(features, events, labels, epoch_registry(lake))
     schema = feature_table_schema(contract, features)
     table = (

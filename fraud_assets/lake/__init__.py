@@ -1,5 +1,6 @@
 """The lake: Delta tables on a path or in an object store. No Dagster here; the tiers' frameworks stand at the rim."""
 
+from fraud_assets.lake.labels import read_history, read_labels
 from fraud_assets.lake.lake import Lake, open_lake
 from fraud_assets.lake.schemas import (
     LEDGER,
@@ -23,6 +24,8 @@ __all__ = [
     "compact",
     "open_lake",
     "quarantine_of",
+    "read_history",
+    "read_labels",
     "read_transactions",
     "stream_tables",
     "tables_of",

@@ -38,7 +38,7 @@ def feature_parity(lake: Lake, contract: Contract, features: FeatureSet, first: 
     days = pl.col("event_date").is_between(first, last)
     served = (
         lake.scan("decisions")
-        .filter(days & (pl.col("feature_names_hash") == features.hash) & pl.col("vector").is_not_null())
+        .filter(days & (pl.col("feature_set_hash") == features.hash) & pl.col("vector").is_not_null())
         .select(contract.event_id, contract.event_time, "vector")
         .collect()
     )

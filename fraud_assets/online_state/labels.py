@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 from redis import Redis
 
-from fraud_assets.lake import Lake, read_transactions
+from fraud_assets.lake import Lake, read_labels, read_transactions
 from fraud_core.contracts import Contracts
 from fraud_core.features import FeatureSet, LabelsApplied, OnlineState, label_effects
 from fraud_core.settings import Settings
@@ -19,8 +19,8 @@ def push_label_effects(
     settings: Settings, lake: Lake, contracts: Contracts, features: FeatureSet, since: timedelta
 ) -> LabelsApplied:
     """Apply the effects of all labels that became known within `since` of now."""
-    labels_id, event_id = contracts.labels.event_id, contracts.transactions.event_id
-    labels = lake.scan("labels").rename({labels_id: event_id})
+    event_id = contracts.transactions.event_id
+    labels = read_labels(lake, contracts)
     new = labels.filter(pl.col("known_at") >= datetime.now(UTC) - since).select(event_id).unique()
     # All labels of the events concerned: an effect is a change against the label known before.
     concerned = labels.join(new, on=event_id, how="semi").collect()

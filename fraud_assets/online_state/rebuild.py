@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import polars as pl
 from redis import Redis
 
-from fraud_assets.lake import Lake, read_transactions
+from fraud_assets.lake import Lake, read_history, read_transactions
 from fraud_assets.online_state.epochs import epoch_registry, record_epoch
 from fraud_core.contracts import Contracts
 from fraud_core.features import FeatureSet, OnlineState, Rebuilt, drop_epoch, next_epoch, rebuild
@@ -50,11 +50,11 @@ def rebuild_state(
     # Registered first and read again after: what follows the second ends cannot have been trimmed.
     _register_scorer(log, committed_ends(lake, log))
     ends = committed_ends(lake, log)
-    known = read_transactions(lake, contracts.transactions).filter(_within(ends))
+    within = _within(ends)
+    known = read_transactions(lake, contracts.transactions).filter(within)
     latest = known.select(pl.col("known_at").max()).collect().item() or datetime.now(UTC)
     read_from = latest - features.horizon
-    events = known.filter(pl.col("known_at") >= read_from).collect()
-    labels = lake.scan("labels").collect() if lake.exists("labels") else None
+    events, labels = read_history(lake, contracts, read_from, within)
     epochs = epoch_registry(lake)
     client = Redis.from_url(settings.redis_address)
     try:

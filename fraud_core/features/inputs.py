@@ -177,7 +177,8 @@ def _ints(series: pl.Series) -> Ints:
 def _numbers(series: pl.Series, scale: float) -> Ints:
     if scale == 1.0 and series.dtype.is_integer():
         return _ints(series.clip(-VALUE_LIMIT, VALUE_LIMIT))
-    scaled = series.cast(pl.Float64).fill_null(np.nan).to_numpy() * scale
+    with np.errstate(over="ignore"):  # beyond float64 is infinite, in both executions
+        scaled = series.cast(pl.Float64).fill_null(np.nan).to_numpy() * scale
     finite = np.isfinite(scaled)
     rounded = np.rint(np.clip(np.where(finite, scaled, 0.0), -VALUE_LIMIT, VALUE_LIMIT)).astype(np.int64)
     return np.where(finite, rounded, NULL)

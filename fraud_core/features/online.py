@@ -110,18 +110,29 @@ class OnlineState(_State):
         self.client = client
 
     def load(self) -> None:
-        """Load the state functions and take up the current epoch (1 where there is none yet).
+        """Load the state functions and take up the current epoch.
 
-        Raises StateError when the state in Redis belongs to another declaration, or Redis cannot be reached.
+        Raises StateError when there is none (a state that was lost must not pass for an empty one), when the state in
+        Redis belongs to another declaration, or when Redis cannot be reached.
         """
         try:
             self._load_functions()
-            if self.client.get(self.calls.epoch_key) is None:
-                self.client.hsetnx(self.calls.epochs_key, "1", epoch_record(self.features, 0, 0))
-                self.client.set(self.calls.epoch_key, 1, nx=True)
             self._refresh()
         except RedisError as error:
             raise _unreachable(error) from error
+
+    def begin(self, epoch: int = 1) -> None:
+        """Begin with an empty state where there is none yet; a rebuild from an empty history does the same.
+
+        Raises StateError as `load` does.
+        """
+        try:
+            if self.client.get(self.calls.epoch_key) is None:
+                self.client.hsetnx(self.calls.epochs_key, str(epoch), epoch_record(self.features, 0, 0))
+                self.client.set(self.calls.epoch_key, epoch, nx=True)
+        except RedisError as error:
+            raise _unreachable(error) from error
+        self.load()
 
     def _load_functions(self) -> None:
         self.client.function_load(self.calls.library, replace=True)
@@ -189,10 +200,6 @@ class AsyncOnlineState(_State):
         """See OnlineState.load."""
         try:
             await cast(Awaitable[Any], self.client.function_load(self.calls.library, replace=True))
-            if await self.client.get(self.calls.epoch_key) is None:
-                record = epoch_record(self.features, 0, 0)
-                await cast(Awaitable[Any], self.client.hsetnx(self.calls.epochs_key, "1", record))
-                await self.client.set(self.calls.epoch_key, 1, nx=True)
             await self._refresh()
         except RedisError as error:
             raise _unreachable(error) from error

@@ -70,7 +70,7 @@ def encode_record(answer: Answer, submission: Submission, state: State, feature_
         "epoch": state.epoch,
         "seqs": state.seqs,
         "vector": state.vector,
-        "feature_names_hash": feature_set_hash,
+        "feature_set_hash": feature_set_hash,
         "event": submission.event,
     }
     return _ENCODE(record)

@@ -11,7 +11,7 @@ from fraud_core.release import PathAliasStore, bootstrap
 from fraud_core.settings import Settings, load_settings
 from fraud_serving.runtime import Runtime
 from fraud_serving.triton_server import TritonServer, find_environment, start_triton
-from tests.serving.samples import free_ports, make_bundle
+from tests.serving.samples import begin_state, free_ports, make_bundle
 
 
 @pytest.fixture
@@ -23,6 +23,7 @@ def serving(tmp_path: Path, valkey_url: str) -> Settings:
     bundle = make_bundle(made.bundles_path)
     store = PathAliasStore(made.bundles_path)
     bootstrap(store, made.bundles_path, bundle.version, actor="test", reason="first")
+    begin_state(made)
     return made
 
 

@@ -12,11 +12,12 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
+import redis
 
 from fraud_core.contracts import load_contracts
-from fraud_core.features import FeatureSet, load_features
+from fraud_core.features import FeatureSet, OnlineState, load_features
 from fraud_core.release import Bundle, Golden, Manifest, Thresholds, TrainingRecord, write_bundle
-from fraud_core.settings import PACKAGED_CONTRACTS
+from fraud_core.settings import PACKAGED_CONTRACTS, Settings
 
 CREATED = datetime(2026, 9, 1, 12, tzinfo=UTC)
 _numbers = itertools.count(1)
@@ -119,3 +120,11 @@ def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 60.0)
             pass
         time.sleep(0.02)
     raise AssertionError(f"Not within {timeout_s:g} s: {what}")
+
+
+def begin_state(settings: Settings) -> None:
+    """An empty online state, as `spearhead state rebuild` makes it from an empty lake."""
+    contracts = load_contracts(settings.contracts)
+    features = load_features(contracts.features_path, contracts)
+    with redis.Redis.from_url(settings.redis_address) as client:
+        OnlineState(client, features, settings.namespace).begin()

@@ -9,11 +9,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from fraud_core.log import Entry, open_log
+from fraud_core.log import SCORER, Entry, open_log
 from fraud_core.settings import Settings
 from fraud_serving.runtime import Runtime
 from fraud_serving.scoring.submission import submit
-from fraud_serving.stream import READER, StreamScorer
+from fraud_serving.stream import StreamScorer
 from tests.serving.samples import default_features, event, payload, wait_until
 
 pytestmark = pytest.mark.valkey
@@ -81,10 +81,10 @@ def test_fresh_events_are_scored_once_and_history_bad_rows_and_repeats_are_passe
     expected = [over_http["transaction_id"], in_block["transaction_id"], fresh["transaction_id"]]
     assert decided(serving) == expected
     [shard] = log.shards("transactions")
-    assert log.readers(shard) == {READER: log.end(shard)}
+    assert log.readers(shard) == {SCORER: log.end(shard)}
 
     # A scorer that died before it recorded how far it came reads the same entries again: nothing is added.
-    log.forget_reader(shard, READER)
+    log.forget_reader(shard, SCORER)
     with_runtime(serving, lambda runtime: drain(serving, runtime))
     assert decided(serving) == expected
     log.close()

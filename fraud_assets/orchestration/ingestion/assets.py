@@ -76,12 +76,14 @@ _TABLES = [_spec(stream, _GRAINS[stream]) for stream in STREAMS] + [
         for stream in STREAMS
     ],
     can_subset=True,
-    pool="ingest",
 )
 def ingest(
     context: dg.AssetExecutionContext, config: IngestConfig, platform: Platform
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-    """Bring the log into the lake; reports at most every 30 s while it runs, and at its end."""
+    """Bring the log into the lake; reports at most every 30 s while it runs, and at its end.
+
+    In no pool: a run started by hand need not wait for the one that the sensor keeps alive, since commits settle races.
+    """
     selected = {key.to_user_string() for key in context.selected_asset_keys}
     streams = [stream for stream in STREAMS if {stream, quarantine_of(stream)} & selected]
     if "transactions" in selected and "decisions" not in streams:

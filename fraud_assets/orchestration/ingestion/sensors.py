@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from fraud_assets.ingestion.pending import anything_pending
 from fraud_assets.lake import STREAMS, quarantine_of
 from fraud_assets.orchestration.ingestion.assets import Drive, ingest
 from fraud_core.settings import load_settings
@@ -37,9 +38,12 @@ def keep_ingesting(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.Sk
     )
     if running:
         return dg.SkipReason(f"run {running[0].dagster_run.run_id} is under way")
+    settings = load_settings()
+    drive = Drive.LOOP if settings.ingest_drive == "loop" else Drive.PLAN
+    if drive is Drive.PLAN and not anything_pending(settings):
+        return dg.SkipReason("everything on the log is in the lake")
     attempt = int(context.cursor or 0) + 1
     context.update_cursor(str(attempt))
-    drive = Drive.LOOP if load_settings().ingest_drive == "loop" else Drive.PLAN
     return dg.RunRequest(
         run_key=None,
         run_config=dg.RunConfig(ops={ingest.op.name: {"config": {"drive": drive.name}}}),

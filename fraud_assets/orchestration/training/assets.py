@@ -7,6 +7,7 @@ import dagster as dg
 import polars as pl
 
 from fraud_assets.features import FEATURES
+from fraud_assets.lake import read_labels
 from fraud_assets.modelling import plots
 from fraud_assets.modelling.assembly import Judgement, assemble_bundle, judge_candidate, roles_of
 from fraud_assets.modelling.gate import gate
@@ -76,7 +77,7 @@ def training_set(context: dg.AssetExecutionContext, config: TrainingSetConfig, p
         )
     selected = select_training_rows(
         table,
-        lake.scan("labels").rename({contracts.labels.event_id: roles.event_id}),
+        read_labels(lake, contracts),
         _training_time(config, table),
         contracts.labels.maturity,
         roles=roles,

@@ -15,7 +15,7 @@ def fresh(client: redis.Redis, features: FeatureSet, namespace: str = "test") ->
     """An online state that holds nothing."""
     client.flushall()
     state = OnlineState(client, features, namespace)
-    state.load()
+    state.begin()
     return state
 
 

@@ -24,5 +24,5 @@ def client(valkey_url: str) -> Iterator[redis.Redis]:
 @pytest.fixture
 def state(client: redis.Redis, features: FeatureSet) -> OnlineState:
     made = OnlineState(client, features, "test")
-    made.load()
+    made.begin()
     return made

@@ -114,6 +114,19 @@ def test_a_state_of_another_declaration_is_never_mixed(
         state.apply(world.events[0], "again")
 
 
+def test_a_lost_state_does_not_pass_for_an_empty_one(
+    client: redis.Redis, features: FeatureSet, state: OnlineState
+) -> None:
+    event = make_world(5, 1).events[0]
+    state.apply(event, "before")
+    client.flushall()
+    client.function_flush()
+    with pytest.raises(StateError, match="spearhead state rebuild"):
+        state.apply(event, "after")
+    with pytest.raises(StateError, match="spearhead state rebuild"):
+        OnlineState(client, features, "test").load()
+
+
 def test_an_older_epoch_is_refused(state: OnlineState, features: FeatureSet) -> None:
     with pytest.raises(StateError, match="an epoch after the current 1"):
         rebuild(state, features, make_world(8, 5).frame, None, epoch=1)
@@ -135,6 +148,7 @@ def test_the_asyncio_face_gives_the_same_answers(valkey_url: str, features: Feat
 
     async def drive() -> np.ndarray:
         client = redis.asyncio.Redis.from_url(valkey_url)
+        OnlineState(redis.Redis.from_url(valkey_url), features, "test").begin()
         state = AsyncOnlineState(client, features, "test")
         await state.load()
         await state.apply_label_effects(label_effects(features, world.frame, world.labels))

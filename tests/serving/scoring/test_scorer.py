@@ -13,7 +13,7 @@ from fraud_core.release import PathAliasStore
 from fraud_core.settings import Settings
 from fraud_serving.runtime import Runtime
 from fraud_serving.scoring.submission import Answered, Busy, Conflict, Submission, submit
-from tests.serving.samples import event
+from tests.serving.samples import begin_state, event
 
 pytestmark = pytest.mark.valkey
 
@@ -180,7 +180,8 @@ def test_without_redis_the_rules_decide_and_the_answer_says_so(serving: Settings
 def test_without_a_model_the_rules_see_the_features_and_the_decision_is_logged(
     settings: Settings, with_runtime: Any
 ) -> None:
-    modelless = settings.model_copy(update={"backend": "onnxruntime", "deadline_ms": 4000})
+    modelless = settings.changed(backend="onnxruntime", deadline_ms=4000)
+    begin_state(modelless)
 
     async def body(runtime: Runtime) -> None:
         [outcome] = await score(runtime, event())

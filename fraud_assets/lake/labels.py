@@ -1,0 +1,55 @@
+"""Reading `labels` as features and training see them, and the payments that they are about."""
+
+from datetime import date, datetime
+
+import polars as pl
+
+from fraud_assets.lake.lake import Lake
+from fraud_assets.lake.transactions import read_transactions
+from fraud_core.contracts import Contracts
+
+LABELS = "labels"
+IS_FRAUD = "is_fraud"
+
+
+def read_labels(lake: Lake, contracts: Contracts) -> pl.LazyFrame:
+    """One row per label: the payment's id (named as in transactions), `is_fraud`, `known_at`, `event_date`.
+
+    A label is known when it was reported and had arrived, whichever came later.
+    """
+    contract = contracts.labels
+    reported = [pl.col(contract.reported_at)] if contract.reported_at else []
+    return lake.scan(LABELS).select(
+        pl.col(contract.event_id).alias(contracts.transactions.event_id),
+        pl.col(contract.label or IS_FRAUD).alias(IS_FRAUD),
+        pl.max_horizontal("known_at", *reported).alias("known_at"),
+        "event_date",
+    )
+
+
+def read_history(
+    lake: Lake, contracts: Contracts, known_from: datetime, within: pl.Expr | None = None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What a fold needs: payments known since `known_from`, and every label of payments labelled since then.
+
+    Payments that are older but were labelled since are among the payments: their labels still count for their entities.
+    `within` narrows the payments further.
+    """
+    event_id = contracts.transactions.event_id
+    every = read_labels(lake, contracts)
+    labelled = (
+        every.filter(pl.col("known_at") >= known_from).select(event_id, "event_date").unique().collect()
+    )
+    ids = labelled.lazy().select(event_id).unique()
+    first_day: date | None = labelled.select(pl.col("event_date").min()).item()
+    payments = read_transactions(lake, contracts.transactions)
+    recent = payments.filter(pl.col("known_at") >= known_from)
+    older = payments.filter(
+        pl.col("known_at") < known_from,
+        pl.lit(False) if first_day is None else pl.col("event_date") >= first_day,
+    ).join(ids, on=event_id, how="semi")
+    found = pl.concat([older, recent])
+    return (
+        (found if within is None else found.filter(within)).collect(),
+        every.join(ids, on=event_id, how="semi").collect(),
+    )
