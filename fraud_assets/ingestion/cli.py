@@ -77,6 +77,11 @@ def verify(
         console.print(table)
         for problem in result.problems:
             console.print(f"[red]✗[/] {problem}")
+        for entity, count in result.unlogged_updates.items():
+            console.print(
+                f"[yellow]![/] {count} updates of the online state of {entity} have no decision in the lake: payments that failed "
+                "after they were applied, or decisions still to be ingested. `spearhead state rebuild` mends the state."
+            )
         console.print(
             "[green]✓ Nothing is lost, nothing is doubled.[/]" if result.ok else "[red]Not proved.[/]"
         )

@@ -40,6 +40,9 @@ class VerifyResult:
 
     streams: dict[str, StreamProof] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    unlogged_updates: dict[str, int] = field(default_factory=dict)
+    """Updates of the online state without a decision in the lake, per entity kind; while decisions are pending they
+    may still come."""
 
     def total(self, name: str) -> int:
         """Sum of a count over the streams."""
@@ -84,6 +87,7 @@ class VerifyResult:
             **{name: self.total(name) for name in names},
             "ok": self.ok,
             "problems": self.problems,
+            "unlogged_updates": self.unlogged_updates,
             "streams": {
                 name: {**asdict(proof), "id_hash_sum": f"{proof.id_hash_sum:016x}"}
                 for name, proof in self.streams.items()

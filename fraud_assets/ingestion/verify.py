@@ -16,7 +16,8 @@ from fraud_assets.ingestion.ledger import breaks, ledger_rows
 from fraud_assets.ingestion.plan import Plan
 from fraud_assets.ingestion.proof import StreamProof, VerifyResult
 from fraud_assets.ingestion.reading import read_batch
-from fraud_assets.lake import STREAMS, Lake, open_lake, tables_of
+from fraud_assets.ingestion.sequence import unlogged_updates
+from fraud_assets.lake import DECISIONS, STREAMS, Lake, open_lake, tables_of
 from fraud_core.contracts import Contract, Contracts, load_contracts
 from fraud_core.errors import LostRange
 from fraud_core.log import Log, Manifest, Shard, open_log
@@ -53,6 +54,8 @@ def _examine(contracts: Contracts, lake: Lake, log: Log, ledger: pl.DataFrame) -
         if lake.exists(tables_of(stream)[0]):
             check = _StreamCheck(lake, log, contracts, stream, result.problems)
             result.streams[stream] = check.prove(ledger.filter(pl.col("stream") == stream))
+    if lake.exists(DECISIONS):
+        result.unlogged_updates = unlogged_updates(lake, contracts.transactions)
     return result
 
 

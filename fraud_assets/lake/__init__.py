@@ -3,6 +3,7 @@
 from fraud_assets.lake.labels import read_history, read_labels
 from fraud_assets.lake.lake import Lake, open_lake
 from fraud_assets.lake.schemas import (
+    DECISIONS,
     LEDGER,
     ORIGIN,
     STREAMS,
@@ -15,6 +16,7 @@ from fraud_assets.lake.transactions import read_transactions
 from fraud_assets.lake.upkeep import Upkeep, compact
 
 __all__ = [
+    "DECISIONS",
     "LEDGER",
     "ORIGIN",
     "STREAMS",

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation, as PNG bytes for asset metadata; drawn at twice the screen's resolution."""
+"""Pictures of an evaluation, as PNG bytes for asset metadata, as wide as the Dagster UI's dialog shows uncut."""
 
 import io
 from typing import TYPE_CHECKING
@@ -103,7 +103,7 @@ def _canvas(title: str, height: float = 3.8) -> "tuple[Figure, Axes]":
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, height), dpi=200, layout="constrained")
+    figure = Figure(figsize=(6.4, height), dpi=140, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set_title(title, loc="left", fontsize=11)

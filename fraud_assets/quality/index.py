@@ -31,7 +31,7 @@ def _body(found: list[tuple[dict[str, Any], str]]) -> str:
     rows = "".join(_row(summary, place) for summary, place in found)
     return (
         '<div class="card"><table><thead><tr><th>Report</th><th>Contract</th><th class="n">Admitted</th>'
-        '<th class="n">Refused</th><th class="n">Duplicates</th><th>Most frequent reason</th><th>Judges</th><th>Made</th>'
+        '<th class="n">Refused</th><th class="n">Duplicates</th><th>Most frequent reason</th><th>Judges</th><th class="n">Made</th>'
         f"</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
@@ -41,9 +41,9 @@ def _row(summary: dict[str, Any], place: str) -> str:
     first = max(counts, key=counts.__getitem__) if counts else ""
     state = '<span class="ok">agree</span>' if summary["success"] else '<span class="bad">look here</span>'
     return (
-        f'<tr><td><a href="{escape(place)}/index.html">{escape(summary["title"])}</a></td>'
+        f'<tr><td style="white-space:nowrap"><a href="{escape(place)}/index.html">{escape(summary["title"])}</a></td>'
         f"<td>{escape(summary['contract'])} {escape(summary['version'])}</td>"
         f'<td class="n">{number(summary["admitted"])}</td><td class="n">{number(summary["refused"])}</td>'
         f'<td class="n">{number(summary["duplicates"])}</td><td><code>{escape(first)}</code></td><td>{state}</td>'
-        f'<td class="quiet">{escape(summary["made_at"].replace("T", " ").replace("+00:00", " UTC"))}</td></tr>'
+        f'<td class="quiet n">{escape(summary["made_at"].replace("T", " ").replace("+00:00", " UTC"))}</td></tr>'
     )

@@ -33,7 +33,7 @@ margin:0 4px 3px 0;display:inline-block}.meter{height:6px;border-radius:3px;back
 .meter i{display:block;height:6px;border-radius:3px;background:var(--bar)}tr.broken td{background:#fffaf9}.group td{background:#fbfcfd;
 color:var(--quiet);font-size:12px;font-weight:600;padding:6px 14px}.empty{color:var(--quiet);padding:18px}svg{display:block;width:100%}
 svg text{font-size:11px;fill:var(--quiet)}footer{margin-top:40px;color:var(--quiet);font-size:13px}
-.key i{display:inline-block;width:10px;height:10px;border-radius:2px;margin:0 5px 0 14px}
+.key{font-size:13px;font-weight:400;color:var(--quiet)}.key i{display:inline-block;width:10px;height:10px;border-radius:2px;margin:0 5px 0 14px}
 """
 
 
@@ -42,7 +42,7 @@ def document(title: str, body: str, lead: str) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><main>"
+        f'<link rel="icon" href="data:,"><title>{escape(title)}</title><style>{_STYLE}</style></head><body><main>'
         f'<h1>{escape(title)}</h1><p class="lead">{lead}</p>{body}</main></body></html>\n'
     )
 

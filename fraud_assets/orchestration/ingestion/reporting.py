@@ -9,6 +9,7 @@ import polars as pl
 
 from fraud_assets.ingestion import Commit, IngestTotals
 from fraud_assets.lake import STREAMS, quarantine_of
+from fraud_assets.orchestration.quality.addresses import report_address
 from fraud_assets.orchestration.resources import Platform
 
 CONTRACT_CHECK = "contract"
@@ -97,13 +98,22 @@ class Reporter:
             "duplicates": dg.MetadataValue.int(totals.duplicates),
             "violations": dg.MetadataValue.int(totals.violations),
             "commits": dg.MetadataValue.int(totals.commits),
-            "committed_up_to": dg.MetadataValue.json(self.ends[stream]),
+            # As text: the UI's numbers end at 2^53, offsets do not.
+            "committed_up_to": dg.MetadataValue.json({k: str(end) for k, end in self.ends[stream].items()}),
+            "data_quality_report": dg.MetadataValue.url(self._latest_report(stream)),
             "dagster/uri": dg.MetadataValue.text(self.platform.lake.uri_of(table)),
             "dagster/row_count": dg.MetadataValue.int(self._row_count(table)),
         }
         if stream in self.last_append:
             metadata["last_append"] = dg.MetadataValue.timestamp(self.last_append[stream])
         return metadata
+
+    def _latest_report(self, stream: str) -> str:
+        """Address of the table's newest data-quality report, or of the list of all while there is none."""
+        # Dagster shows a check's result for the latest materialization only; this link is there all the time.
+        folder = self.platform.settings.reports_path
+        made = sorted(path.parent for path in folder.glob(f"{stream}/*/report.json"))
+        return report_address(self.platform.settings, made[-1] if made else folder)
 
     def _row_count(self, table: str) -> int:
         lake = self.platform.lake
@@ -119,6 +129,6 @@ class Reporter:
                 [dg.TableRecord({"rule": rule, "events": count}) for rule, count in rules],
                 schema=dg.TableSchema([dg.TableColumn("rule", "string"), dg.TableColumn("events", "int")]),
             ),
-            "reports": dg.MetadataValue.url(self.platform.settings.reports_url),
+            "report": dg.MetadataValue.url(self._latest_report(stream)),
             "quarantine": dg.MetadataValue.text(self.platform.lake.uri_of(quarantine_of(stream))),
         }

@@ -1,5 +1,6 @@
 """From features to a released model: training set, model, evaluation, release."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,7 +23,7 @@ from fraud_assets.modelling.workspace import (
 )
 from fraud_assets.orchestration.handles import Handle
 from fraud_assets.orchestration.ownership import OWNERS
-from fraud_assets.orchestration.pictures import picture
+from fraud_assets.orchestration.pictures import page, picture, table
 from fraud_assets.orchestration.resources import Platform
 from fraud_core.errors import TrainingError
 from fraud_core.release import PathAliasStore, aliases
@@ -141,7 +142,7 @@ def model(context: dg.AssetExecutionContext, platform: Platform, training_set: H
             "device": trained.device,
             "device_note": trained.device_note,
             "seconds": trained.seconds,
-            "feature_importance": picture("feature importance", plots.feature_importance(trained.gain)),
+            "feature_importance": page(picture("feature importance", plots.feature_importance(trained.gain))),
         }
     )
     return {"snapshot": rows.snapshot, "training_set": training_set}
@@ -176,19 +177,18 @@ def evaluation(platform: Platform, model: Handle) -> Any:
     yield dg.Output(
         {**model, "passed": verdict.passed, "reasons": list(verdict.reasons), "metrics": metrics},
         metadata={
-            "snapshot": rows.snapshot,
             "passed": verdict.passed,
-            "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in verdict.reasons)),
+            "reasons": _list(verdict.reasons),
+            "report": _report(judgement),
+            "snapshot": rows.snapshot,
             "champion": judgement.champion_version or "none",
             **{name: measure["value"] for name, measure in metrics.items()},
-            "metrics": dg.MetadataValue.json(metrics),
-            **_pictures(judgement),
         },
     )
     yield dg.AssetCheckResult(
         check_name="gate",
         passed=verdict.passed,
-        metadata={"reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in verdict.reasons))},
+        metadata={"reasons": _list(verdict.reasons)},
     )
 
 
@@ -197,13 +197,28 @@ def _trained(platform: Platform, handle: Handle) -> tuple[TrainingSet, TrainedMo
     return rows, load_model(platform.candidate(rows.snapshot))
 
 
-def _pictures(judgement: Judgement) -> dict[str, dg.MarkdownMetadataValue]:
+def _list(reasons: Sequence[str]) -> dg.MarkdownMetadataValue:
+    return dg.MetadataValue.md("\n".join(f"- {reason}" for reason in reasons))
+
+
+def _report(judgement: Judgement) -> dg.MarkdownMetadataValue:
+    """Everything that a person looks at before approving a model, as one value."""
     scores, frauds, limits = judgement.test_scores, judgement.test_frauds, judgement.thresholds
-    return {
-        "precision_recall": picture("precision and recall", plots.precision_recall(scores, frauds, limits)),
-        "calibration": picture("calibration", plots.calibration(judgement.candidate.calibration)),
-        "scores": picture("scores", plots.score_distribution(scores, frauds, limits)),
-    }
+    return page(
+        table(
+            ("metric", "value", "95 % interval from", "to"),
+            [
+                (
+                    name.replace("_", " "),
+                    *("" if each is None else f"{each:,.4g}" for each in (m.value, m.low, m.high)),
+                )
+                for name, m in judgement.candidate.metrics.items()
+            ],
+        ),
+        picture("precision and recall", plots.precision_recall(scores, frauds, limits)),
+        picture("calibration", plots.calibration(judgement.candidate.calibration)),
+        picture("scores", plots.score_distribution(scores, frauds, limits)),
+    )
 
 
 @dg.asset(
