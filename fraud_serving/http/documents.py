@@ -39,11 +39,13 @@ def openapi(contract: Contract, version: str) -> dict[str, Any]:
             "/v1/score": {"post": _score()},
             "/v1/score/batch": {"post": _batch(contract)},
             "/v1/model": {
-                "get": _get("What is live: the champion, its thresholds and metrics, and where it runs.")
+                "get": _get("What is live: the champion, its thresholds and metrics, and where it runs")
             },
-            "/livez": {"get": _get("200 while the process runs.")},
-            "/readyz": {"get": _get("200 when everything is there; 503 with what is missing.")},
-            "/metrics": {"get": _get("Prometheus metrics.", "text/plain")},
+            "/livez": {"get": _get("Whether the process runs")},
+            "/readyz": {
+                "get": _get("Whether everything that scoring needs is there", missing="What is missing")
+            },
+            "/metrics": {"get": _get("Prometheus metrics", media_type="text/plain")},
         },
         "components": {
             "schemas": components
@@ -100,11 +102,12 @@ def _batch(contract: Contract) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _get(description: str, media_type: str = "application/json") -> dict[str, Any]:
-    return {
-        "summary": description,
-        "responses": {"200": {"description": description, "content": {media_type: {}}}},
+def _get(summary: str, *, media_type: str = "application/json", missing: str = "") -> dict[str, Any]:
+    described = {"200": "OK"} | ({"503": missing} if missing else {})
+    responses = {
+        code: {"description": words, "content": {media_type: {}}} for code, words in described.items()
     }
+    return {"summary": summary, "responses": responses}
 
 
 def _body(schema: dict[str, Any]) -> dict[str, Any]:
