@@ -116,6 +116,7 @@ def select_training_rows(
     tally = arrived.select(
         rows=pl.len(),
         first=pl.col(roles.event_time).min(),
+        newest=pl.col(roles.event_time).filter(~declined, ~immature).max(),
         declined=declined.sum(),
         immature=(immature & ~declined).sum(),
     ).collect()
@@ -125,7 +126,13 @@ def select_training_rows(
             "Ingest a history and build features first."
         )
     if windows is None:
-        windows = choose_windows(tally["first"][0], trained_at, maturity, **choice)  # type: ignore[arg-type]
+        windows = choose_windows(
+            tally["first"][0],
+            trained_at,
+            maturity,
+            newest=tally["newest"][0],
+            **choice,  # type: ignore[arg-type]
+        )
 
     frame = (
         arrived.filter(~declined, ~immature)

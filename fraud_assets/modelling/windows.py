@@ -45,6 +45,7 @@ def choose_windows(
     trained_at: datetime,
     maturity: timedelta,
     *,
+    newest: datetime | None = None,
     test: timedelta | None = None,
     delay: timedelta | None = None,
     train: timedelta | None = None,
@@ -53,13 +54,16 @@ def choose_windows(
 ) -> Windows:
     """Choose windows in whole UTC days from the range of the data.
 
-    first: time of the oldest event. trained_at: T; events after T - maturity are not eligible. What is None is chosen:
+    first: time of the oldest event. trained_at: T; events after T - maturity are not eligible. newest: time of the newest
+    eligible event, where the windows end when the history itself ended before T - maturity. What is None is chosen:
     test = 15 % of the eligible range, 1 to 14 days; delay = maturity, at most a quarter of the range; warm_up (the
     first days, whose features look back on nothing) = 10 % of the range, at most 14 days, of what is left; train =
     everything between. Raises TrainingError when the range is too short.
     """
     start = floor_day(first)
     end = floor_day(trained_at - maturity)
+    if newest is not None:
+        end = min(end, floor_day(newest) + DAY)
     days = max((end - start) // DAY, 0)
     if days < 4:
         raise TrainingError(

@@ -118,6 +118,16 @@ def test_windows_chosen_from_the_range_leave_most_of_it_to_training(days: int) -
     assert windows.train_from >= START
 
 
+def test_a_history_that_ended_long_ago_is_split_up_to_its_own_end() -> None:
+    features, labels = payments()
+    one = features.tail(1)
+    today = END + 3000 * DAY
+    live = one.with_columns(paid_at=pl.lit(today), known_at=pl.lit(today), payment_id=pl.lit("p-live"))
+    selected = select(pl.concat([features, live.select(features.columns)]), labels, trained_at=today)
+    assert selected.windows.test_to == END
+    assert selected.left_out["immature"] == 1
+
+
 def test_windows_can_be_the_handbooks() -> None:
     windows = choose_windows(START, END, MATURITY, test=7 * DAY, delay=7 * DAY, train=7 * DAY)
     assert (
