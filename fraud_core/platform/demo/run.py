@@ -27,7 +27,7 @@ def run_demo(settings: Settings, *, once: bool) -> int:
     truly happened and every process has ended. Progress goes to standard error.
     """
     began = time.monotonic()
-    settings = _fresh_home(settings)
+    settings = fresh_home(settings)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     results = {}
     finished = False
@@ -54,7 +54,7 @@ def run_demo(settings: Settings, *, once: bool) -> int:
     return 0
 
 
-def _fresh_home(settings: Settings) -> Settings:
+def fresh_home(settings: Settings) -> Settings:
     """The settings with an empty home of the demo's own, so that each demo starts from nothing and touches nothing else."""
     home = settings.home_path / "demo"
     state = read_state(home)
@@ -63,6 +63,4 @@ def _fresh_home(settings: Settings) -> Settings:
             f"A demo runs already in {home}. Stop it with Ctrl-C there, or SPEARHEAD_HOME={home} spearhead down."
         )
     shutil.rmtree(home, ignore_errors=True)
-    return settings.model_copy(
-        update={"home": home, "lake": "", "bundles": "", "reports": "", "redis_url": ""}
-    )
+    return settings.changed(home=home, lake="", bundles="", reports="", redis_url="")

@@ -14,6 +14,7 @@ from fraud_core.contracts import check_event, load_contracts
 from fraud_core.platform.demo.frame import Demo, Phase, PhaseFailed, run_phases
 from fraud_core.platform.demo.payments import live_payments
 from fraud_core.platform.demo.percentiles import percentile
+from fraud_core.platform.demo.run import fresh_home
 from fraud_core.platform.demo.summary import curl_command
 from fraud_core.platform.process import marked, sweep
 from fraud_core.platform.session import Progress
@@ -92,3 +93,17 @@ def test_the_curl_command_survives_a_shell() -> None:
 def test_percentiles_are_values_that_were_measured() -> None:
     values = [5.0, 1.0, 4.0, 2.0, 3.0]
     assert [percentile(values, p) for p in (0, 20, 50, 99, 100)] == [1.0, 1.0, 3.0, 5.0, 5.0]
+
+
+def test_a_demo_has_a_home_of_its_own_and_empties_nothing_else(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "demo" / "lake").mkdir(parents=True)
+    (home / "lake").mkdir()
+    settings = load_settings(_env_file=None, home=home, lake=str(tmp_path / "mine"), namespace="kept")
+    assert settings.home_path == home  # derived before the demo takes over
+    fresh = fresh_home(settings)
+    assert fresh.home_path == home / "demo"
+    assert fresh.lake_uri == str(home / "demo" / "lake")
+    assert fresh.namespace == "kept"
+    assert not (home / "demo").exists()
+    assert (home / "lake").exists()
