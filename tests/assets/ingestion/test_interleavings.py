@@ -141,6 +141,7 @@ def test_no_order_of_deaths_and_meetings_loses_or_doubles_an_event(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_hundreds_of_deaths_and_meetings_lose_and_double_nothing(
     drills: Callable[[int], tuple[Drill, Settings]], tmp_path: Path
 ) -> None:

@@ -30,7 +30,7 @@ def ingest_process(settings: Settings, failpoint: str = "") -> "subprocess.Popen
     "failpoints",
     [
         ("after_quarantine_commit", "between_main_commits", "after_main_commit", "after_ledger_commit"),
-        pytest.param(FAILPOINTS * 5, marks=pytest.mark.slow),
+        pytest.param(FAILPOINTS * 5, marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
     ],
     ids=["between_commits", "every_step"],
 )
