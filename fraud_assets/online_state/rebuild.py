@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import polars as pl
+from deltalake import DeltaTable
 from redis import Redis
 
 from fraud_assets.lake import Lake, read_history, read_transactions
@@ -29,7 +30,7 @@ class StateBuild:
     rebuilt: Rebuilt
     read_from: datetime
     ends: Ends
-    """What it had read; from there the stream scorer goes on."""
+    """What it had read; the stream scorer goes on from what of it is on the present log."""
     dropped: int
     """Keys of the replaced epoch that were deleted."""
 
@@ -48,8 +49,10 @@ def rebuild_state(
     StateError when Redis cannot be reached; the present epoch then stays.
     """
     # Registered first and read again after: what follows the second ends cannot have been trimmed.
-    _register_scorer(log, committed_ends(lake, log))
-    ends = committed_ends(lake, log)
+    _register_scorer(log, committed_ends(log, lake, lake.table("transactions")))
+    table = lake.table("transactions")
+    goes_on = committed_ends(log, lake, table)
+    ends = _read_ends(lake, table, goes_on)
     within = _within(ends)
     known = read_transactions(lake, contracts.transactions).filter(within)
     latest = known.select(pl.col("known_at").max()).collect().item() or datetime.now(UTC)
@@ -62,22 +65,30 @@ def rebuild_state(
         epoch = next_epoch(state, epochs)
         # Before it is current: an epoch that never comes to life does no harm in the registry, one that is missing does.
         record_epoch(lake, features, epoch, ends)
-        rebuilt = rebuild(state, features, events, labels, epoch, epochs, ends=ends)
-        _register_scorer(log, ends)
+        rebuilt = rebuild(state, features, events, labels, epoch, epochs, ends=goes_on)
+        _register_scorer(log, goes_on)
         dropped = drop_epoch(state, max(epochs)) if epochs else 0
     finally:
         client.close()
     return StateBuild(rebuilt, read_from, ends, dropped)
 
 
-def committed_ends(lake: Lake, log: Log) -> Ends:
-    """How far the table `transactions` has come on each shard that feeds it, as of one version of the table."""
-    table = lake.table("transactions")
+def committed_ends(log: Log, lake: Lake, table: DeltaTable) -> Ends:
+    """How far `transactions`, as this handle knows it, has come on each shard that feeds it; 0 on a log that is new."""
     return {
         (stream, shard.number): lake.committed(table, shard.app_id)
         for stream in ("transactions", "decisions")
         for shard in log.shards(stream)
     }
+
+
+def _read_ends(lake: Lake, table: DeltaTable, committed: Ends) -> Ends:
+    """Up to which offsets the table holds rows: also those of a log that was lost, whose offsets the new one continues."""
+    held = lake.scan(table).group_by("_stream", "_shard").agg(pl.col("_offset").max()).collect()
+    ends = dict(committed)
+    for stream, shard, offset in held.iter_rows():
+        ends[stream, shard] = max(offset, ends.get((stream, shard), 0))
+    return ends
 
 
 def _register_scorer(log: Log, ends: Ends) -> None:
