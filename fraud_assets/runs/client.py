@@ -49,7 +49,7 @@ query($id: ID!) { runOrError(runId: $id) {
 
 _FAILURES = """
 query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
-  ... on ExecutionStepFailureEvent { stepKey error { message causes { message } } }
+  ... on ExecutionStepFailureEvent { stepKey error { className message causes { className message } } }
   ... on RunFailureEvent { message }
 } } } }"""
 
@@ -196,8 +196,12 @@ class DagsterClient:
         lines = []
         for event in self.query(_FAILURES, {"id": run_id}).get("events", []):
             if event.get("error"):
-                causes = [cause["message"].strip() for cause in event["error"]["causes"]]
-                lines.append(f"{event['stepKey']}: {(causes or [event['error']['message'].strip()])[-1]}")
+                chain = [event["error"], *event["error"]["causes"]]
+                # Dagster's wrappers say nothing of their own; what was raised first says what to do.
+                told = next(
+                    (each for each in chain if not str(each["className"]).startswith("Dagster")), chain[-1]
+                )
+                lines.append(f"{event['stepKey']}: {told['message'].strip()}")
             elif event.get("message"):
                 lines.append(event["message"])
         return lines

@@ -56,7 +56,8 @@ def materialize(settings: Settings, selection: str, days: tuple[str, str] | None
 
 def _reason(event: dg.DagsterEvent) -> str:
     error = event.step_failure_data.error
-    while error is not None and error.cause is not None:
+    # Dagster's wrappers say nothing of their own; what was raised first says what to do.
+    while error is not None and error.cause is not None and (error.cls_name or "").startswith("Dagster"):
         error = error.cause
     text = error.message.strip() if error is not None else "see the run's log"
     return f"{event.step_key}: {text}"
