@@ -255,7 +255,7 @@ def release(context: dg.AssetExecutionContext, platform: Platform, evaluation: H
             platform.bundles,
             bundle.version,
             actor=ACTOR,
-            reason=f"passed the gate in run {context.run_id}",
+            reason=f"passed the gate in run {context.run.run_id}",
         )
     else:
         live = store.read()
