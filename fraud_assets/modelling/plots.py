@@ -109,6 +109,7 @@ def _canvas(title: str, height: float = 3.8) -> "tuple[Figure, Axes]":
     axes.set_title(title, loc="left", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
+    axes.set_axisbelow(True)
     return figure, axes
 
 

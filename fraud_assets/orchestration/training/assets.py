@@ -201,6 +201,12 @@ def _list(reasons: Sequence[str]) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md("\n".join(f"- {reason}" for reason in reasons))
 
 
+def _shown(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value == int(value) and value > 1 else f"{value:.4f}"
+
+
 def _report(judgement: Judgement) -> dg.MarkdownMetadataValue:
     """Everything that a person looks at before approving a model, as one value."""
     scores, frauds, limits = judgement.test_scores, judgement.test_frauds, judgement.thresholds
@@ -208,11 +214,8 @@ def _report(judgement: Judgement) -> dg.MarkdownMetadataValue:
         table(
             ("metric", "value", "95 % interval from", "to"),
             [
-                (
-                    name.replace("_", " "),
-                    *("" if each is None else f"{each:,.4g}" for each in (m.value, m.low, m.high)),
-                )
-                for name, m in judgement.candidate.metrics.items()
+                (name.replace("_", " "), *map(_shown, (measure.value, measure.low, measure.high)))
+                for name, measure in judgement.candidate.metrics.items()
             ],
         ),
         picture("precision and recall", plots.precision_recall(scores, frauds, limits)),
