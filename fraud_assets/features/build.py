@@ -5,17 +5,19 @@ result; partitions outside the range are never touched.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 
 import polars as pl
 
-from fraud_assets.lake import Lake, read_history
+from fraud_assets.lake import Lake, read_history, read_transactions
 from fraud_assets.online_state.epochs import epoch_registry
 from fraud_core.contracts import Contract, Contracts
 from fraud_core.errors import FeatureError
 from fraud_core.features import FeatureSet, compute_offline
 
 FEATURES = "features"
+_MARGIN = timedelta(hours=1)
+"""More than an event's own time may lie ahead of its arrival, so that no label effect in force is left out."""
 _BUILT: dict[str, pl.DataType] = {
     "event_date": pl.Date(),
     "known_at": pl.Datetime("us", "UTC"),
@@ -51,16 +53,29 @@ def carried_columns(contract: Contract) -> list[str]:
     return list(dict.fromkeys([contract.event_id, contract.event_time, *contract.entities.values(), *amount]))
 
 
+def _not_later(lake: Lake, contract: Contract, first: date, last: date) -> pl.Expr | None:
+    """Events that may precede one of the range's in an entity's order; None when the range is empty.
+
+    Those with a seq all may, for an order by seq need not be that of their arrival.
+    """
+    known = read_transactions(lake, contract, date_from=first, date_to=last).select(pl.col("known_at").max())
+    newest = known.collect().item()
+    if newest is None:
+        return None
+    return (pl.col("known_at") <= newest + _MARGIN).fill_null(True) | pl.col("_epoch").is_not_null()
+
+
 def build_features(
     lake: Lake, contracts: Contracts, features: FeatureSet, first: date, last: date
 ) -> FeatureBuild:
     """Replace the partitions `first`..`last` (event dates, inclusive) of the feature table.
 
-    Everything known since `first` minus the feature set's horizon is folded, so that windows are full at `first`.
+    Everything known since `first` minus the feature set's horizon is folded, so that windows are full at `first`, up to
+    what was known when the range's last event was: later events change no value of the range.
     """
     contract = contracts.transactions
     read_from = datetime.combine(first, time(), UTC) - features.horizon
-    events, labels = read_history(lake, contracts, read_from)
+    events, labels = read_history(lake, contracts, read_from, _not_later(lake, contract, first, last))
     values = compute_offline(features, events, labels, epoch_registry(lake))
     schema = feature_table_schema(contract, features)
     table = (
