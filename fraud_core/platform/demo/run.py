@@ -4,13 +4,14 @@ import json
 import shutil
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 
 import typer
 from rich.console import Console
 
 from fraud_core.errors import PlatformError, SpearheadError
 from fraud_core.platform.demo.frame import Demo, run_phases
-from fraud_core.platform.demo.phases import PHASES, keep_traffic
+from fraud_core.platform.demo.phases import HISTORY_DAYS, PHASES, keep_traffic
 from fraud_core.platform.demo.summary import RESULT_KEYS, print_summary
 from fraud_core.platform.session import Progress, running_platform
 from fraud_core.platform.signals import StopRequested
@@ -63,4 +64,6 @@ def fresh_home(settings: Settings) -> Settings:
             f"A demo runs already in {home}. Stop it with Ctrl-C there, or SPEARHEAD_HOME={home} spearhead down."
         )
     shutil.rmtree(home, ignore_errors=True)
-    return settings.changed(home=home, lake="", bundles="", reports="", redis_url="")
+    # Partitions begin with the history: years of empty days would make every asset look unfinished.
+    first = datetime.now(UTC).date() - timedelta(days=HISTORY_DAYS)
+    return settings.changed(home=home, lake="", bundles="", reports="", redis_url="", first_event_date=first)
