@@ -5,11 +5,14 @@ import dagster as dg
 from fraud_assets.ingestion.pending import anything_pending
 from fraud_assets.lake import STREAMS, quarantine_of
 from fraud_assets.orchestration.ingestion.assets import Drive, ingest
+from fraud_assets.orchestration.quality.checks import report_checks
 from fraud_core.settings import load_settings
 
 ingest_job = dg.define_asset_job(
     "ingest_job",
-    selection=dg.AssetSelection.assets(*STREAMS, *map(quarantine_of, STREAMS)),
+    # Reports have a schedule of their own: a run per some minutes is no occasion for one.
+    selection=dg.AssetSelection.assets(*STREAMS, *map(quarantine_of, STREAMS))
+    - dg.AssetSelection.checks(*report_checks),
     description="Bring the log into the lake.",
 )
 
