@@ -1,0 +1,68 @@
+"""Parity of served and recomputed features: bit for bit, and a difference is named."""
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from fraud_assets.features import build_features
+from fraud_assets.ingestion import run_ingest
+from fraud_assets.lake import Lake, open_lake
+from fraud_assets.monitoring.parity import Parity, feature_parity
+from fraud_assets.online_state import rebuild_state
+from fraud_core.log import open_log
+from fraud_core.settings import Settings
+from tests.assets.history import decide, declarations, ingested_past, now_payments
+
+pytestmark = pytest.mark.valkey
+
+
+def compare(settings: Settings, lake: Lake) -> Parity:
+    contracts, features = declarations(settings)
+    today = datetime.now(UTC).date()
+    span = (today - timedelta(days=1), today)
+    build_features(lake, contracts, features, *span)
+    return feature_parity(lake, contracts.transactions, features, *span)
+
+
+@pytest.fixture
+def decided(settings: Settings) -> Settings:
+    """A history folded into the online state, and forty payments decided with it."""
+    ingested_past(settings, days=5)
+    log = open_log(settings)
+    rebuild_state(settings, open_lake(settings), log, *declarations(settings))
+    log.close()
+    decide(settings, now_payments(40))
+    run_ingest(settings)
+    return settings
+
+
+def test_served_vectors_equal_the_recomputed_ones(decided: Settings) -> None:
+    parity = compare(decided, open_lake(decided))
+    assert (parity.decisions, parity.compared, parity.values) == (40, 40, 0)
+    assert parity.first_difference is None
+
+
+def test_a_changed_value_is_found_and_named(decided: Settings) -> None:
+    lake = open_lake(decided)
+    _, features = declarations(decided)
+    rows = lake.scan("decisions").sort("event_ts").collect()
+    vectors = rows["vector"].to_list()
+    column = next(index for index, value in enumerate(vectors[7]) if value is not None)
+    # One unit in the last place of a float32, which no tolerance would show.
+    vectors[7][column] = float(pl.Series([vectors[7][column]], dtype=pl.Float32)[0]) * (1 + 2**-23) + 1e-38
+    changed = rows.with_columns(vector=pl.Series(vectors, dtype=rows.schema["vector"]))
+    lake.replace("decisions", changed, "true")
+    parity = compare(decided, lake)
+    assert parity.mismatches == {features.names[column]: 1}
+    assert parity.first_difference is not None
+    assert parity.first_difference["event_id"] == rows["transaction_id"][7]
+    assert parity.first_difference["feature"] == features.names[column]
+    assert parity.first_difference["served"] != parity.first_difference["recomputed"]
+
+
+def test_decisions_of_another_feature_set_are_not_compared(decided: Settings) -> None:
+    lake = open_lake(decided)
+    rows = lake.scan("decisions").collect()
+    lake.replace("decisions", rows.with_columns(feature_set_hash=pl.lit("another")), "true")
+    assert compare(decided, lake) == Parity(0, 0, {}, None)

@@ -1,0 +1,111 @@
+"""The online state made anew from the lake: a cache that can be thrown away, at an epoch that parity survives."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+import redis
+
+from fraud_assets.ingestion import run_ingest
+from fraud_assets.lake import Lake, open_lake
+from fraud_assets.online_state import epoch_registry, push_label_effects, rebuild_state
+from fraud_assets.online_state.rebuild import StateBuild
+from fraud_core.log import SCORER, Log, json_entry, open_log
+from fraud_core.settings import Settings
+from tests.assets.history import decide, declarations, ingested_past, now_payments
+from tests.assets.monitoring.test_parity import compare
+
+pytestmark = pytest.mark.valkey
+DAYS = 5
+
+
+@pytest.fixture
+def lake(settings: Settings) -> Lake:
+    return open_lake(ingested_past(settings, DAYS))
+
+
+@pytest.fixture
+def log(settings: Settings) -> Iterator[Log]:
+    opened = open_log(settings)
+    yield opened
+    opened.close()
+
+
+def rebuild(settings: Settings, lake: Lake, log: Log) -> StateBuild:
+    return rebuild_state(settings, lake, log, *declarations(settings))
+
+
+def test_the_scorer_goes_on_where_the_rebuild_had_read(settings: Settings, lake: Lake, log: Log) -> None:
+    build = rebuild(settings, lake, log)
+    [shard] = log.shards("transactions")
+    assert build.rebuilt.events == lake.scan("transactions").select(pl.len()).collect().item()
+    assert log.readers(shard)[SCORER] == build.ends["transactions", 0] == log.end(shard)
+    assert epoch_registry(lake) == {build.rebuilt.epoch: build.ends}
+
+
+def test_a_second_rebuild_gets_a_new_epoch_drops_the_old_one_and_keeps_parity(
+    settings: Settings, lake: Lake, log: Log
+) -> None:
+    first = rebuild(settings, lake, log)
+    payments = now_payments(30)
+    decide(settings, payments[:15])
+    run_ingest(settings)
+    second = rebuild(settings, lake, log)
+    assert second.rebuilt.epoch == first.rebuilt.epoch + 1
+    assert second.rebuilt.events == first.rebuilt.events + 15
+    assert second.dropped > 0
+    decide(settings, payments[15:])
+    run_ingest(settings)
+    parity = compare(settings, lake)
+    assert (parity.compared, parity.mismatches) == (30, {})
+
+
+def test_the_loss_of_redis_costs_a_rebuild_and_no_parity(settings: Settings, lake: Lake, log: Log) -> None:
+    first = rebuild(settings, lake, log)
+    payments = now_payments(30)
+    decide(settings, payments[:15])
+    run_ingest(settings)
+    log.close()
+    with redis.Redis.from_url(settings.redis_address) as client:
+        client.flushall()
+    anew = open_log(settings)
+    second = rebuild(settings, lake, anew)
+    anew.close()
+    assert second.rebuilt.epoch == first.rebuilt.epoch + 1
+    assert second.rebuilt.events == first.rebuilt.events + 15
+    decide(settings, payments[15:])
+    run_ingest(settings)
+    parity = compare(settings, lake)
+    assert (parity.compared, parity.mismatches) == (30, {})
+
+
+def test_a_label_pushed_twice_counts_once(settings: Settings, lake: Lake, log: Log) -> None:
+    rebuild(settings, lake, log)
+    payments = now_payments(10)
+    decide(settings, payments)
+    contracts, _ = declarations(settings)
+    reports = [
+        contracts.labels.example()
+        | {
+            "transaction_id": payment["transaction_id"],
+            "event_ts": payment["event_ts"],
+            "is_fraud": True,
+            "reported_at": payment["event_ts"],
+        }
+        for payment in payments[:4]
+    ]
+    log.append("labels", [json_entry(json.dumps(report).encode()) for report in reports])
+    run_ingest(settings)
+    first = push_label_effects(settings, lake, *declarations(settings), timedelta(hours=1))
+    assert first.added > 0
+    again = push_label_effects(settings, lake, *declarations(settings), timedelta(hours=1))
+    assert again.added == 0
+
+
+def test_without_new_labels_nothing_is_pushed(settings: Settings, lake: Lake, log: Log) -> None:
+    rebuild(settings, lake, log)
+    long_ago = datetime.now(UTC) - lake.scan("labels").select(pl.col("known_at").max()).collect().item()
+    applied = push_label_effects(settings, lake, *declarations(settings), long_ago - timedelta(seconds=1))
+    assert (applied.added, applied.late) == (0, 0)
