@@ -37,6 +37,7 @@ def list_releases(as_json: AsJson = False) -> None:
         typer.echo(f"No release bundle in {bundles} yet. Materialize `release` to make the first.")
         return
     table = Table("version", "alias", *SHOWN, "train rows", title=f"generation {live.generation}")
+    table.columns[0].min_width = len("m-20260101T000000Z-00000000")  # there to be pasted, so never cut
     for row in rows:
         metrics = row.get("metrics", {})
         table.add_row(
