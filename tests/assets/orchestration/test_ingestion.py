@@ -40,7 +40,7 @@ def test_a_click_on_transactions_ingests_up_to_the_click(settings: Settings, run
     *_, check = (each for each in result.get_asset_check_evaluations() if each.check_name == "contract")
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
     wrong = [fault.reason for fault in faults if fault.verdict == "violation"]
-    by_rule = {record["rule"]: record["events"] for record in check.metadata["by_rule"].records}
+    by_rule = {record.data["rule"]: record.data["events"] for record in check.metadata["by_rule"].records}
     assert check.metadata["violations"].value == len(wrong)
     assert {rule: by_rule[rule] for rule in set(wrong)} == {rule: wrong.count(rule) for rule in set(wrong)}
 
