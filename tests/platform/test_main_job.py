@@ -257,7 +257,7 @@ def test_live_events_are_scored_from_the_stream_and_decided_in_the_lake(platform
 def test_served_vectors_equal_the_recomputed_ones(platform: RunningPlatform) -> None:
     today = datetime.now(UTC).date()
     days = ("--from", (today - timedelta(days=1)).isoformat(), "--to", today.isoformat())
-    platform.spearhead("materialize", "feature_refresh", *days, timeout_s=120)
+    platform.spearhead("materialize", "feature_refresh", *days, timeout_s=180)
     numbers = platform.materialized("feature_parity")
     assert numbers["mismatches"] == 0
     assert numbers["compared"] >= SCORED + 200
@@ -273,7 +273,7 @@ def test_a_backfill_can_be_repeated(platform: RunningPlatform) -> None:
 
     before = rows()
     for _ in range(2):
-        done = platform.spearhead("backfill", "features", *days, timeout_s=120)
+        done = platform.spearhead("backfill", "features", *days, timeout_s=180)
         assert "backfill " in done.stderr
         assert rows().equals(before)
 
