@@ -2,8 +2,12 @@
 
 Each field is the environment variable `SPEARHEAD_<FIELD>` (or a line of `.env` in the working folder); the string
 under a field is its documentation, from which `.env.example` and the settings reference are generated.
+
+SPEARHEAD_ENV_FILE names another file than `.env`; set and empty, no file is read. A child process is given every value
+that is in force and no file: a value that is empty on purpose must not be filled in again from `.env`.
 """
 
+import os
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fraud_core.errors import SettingsError
 
+ENV_FILE_VARIABLE = "SPEARHEAD_ENV_FILE"
 PACKAGED_CONTRACTS = Path(__file__).resolve().parent.parent / "data_contracts"
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -181,8 +186,8 @@ class Settings(BaseSettings):
         return load_settings(_env_file=None, **{**kept, **changes})
 
     def environment(self) -> dict[str, str]:
-        """What was set, as environment variables: what a child process needs to see the same settings."""
-        values: dict[str, str] = {}
+        """What was set, as environment variables: what a child process needs to see these settings and no others."""
+        values = {ENV_FILE_VARIABLE: ""}
         for name in sorted(self.model_fields_set):
             value = getattr(self, name)
             values[f"SPEARHEAD_{name.upper()}"] = (
@@ -194,10 +199,21 @@ class Settings(BaseSettings):
 def load_settings(**overrides: Any) -> Settings:
     """Read the environment and `.env`; `overrides` win. Raises SettingsError naming every wrong variable."""
     try:
-        return Settings(**overrides)
+        return Settings(**{"_env_file": _env_file(), **overrides})
     except ValidationError as error:
         lines = [
             f"SPEARHEAD_{'.'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}, found {problem['input']!r}"
             for problem in error.errors()
         ]
         raise SettingsError("Settings are wrong; correct these variables:\n  " + "\n  ".join(lines)) from None
+
+
+def _env_file() -> Path | None:
+    named = os.environ.get(ENV_FILE_VARIABLE)
+    if named is None:
+        return Path(".env")
+    if named and not Path(named).is_file():
+        raise SettingsError(
+            f"{ENV_FILE_VARIABLE} was expected to name a file of settings; {named} is none. Correct it, or leave it empty to read no file."
+        )
+    return Path(named) if named else None

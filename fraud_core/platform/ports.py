@@ -8,7 +8,7 @@ import psutil
 
 from fraud_core.errors import PlatformError, PortInUse
 from fraud_core.platform.service import Service
-from fraud_core.settings import Settings, load_settings
+from fraud_core.settings import Settings
 
 
 def choose_free_ports(settings: Settings) -> Settings:
@@ -31,8 +31,7 @@ def choose_free_ports(settings: Settings) -> Settings:
     finally:
         for each in held:
             each.close()
-    kept = {name: getattr(settings, name) for name in settings.model_fields_set}
-    return load_settings(**{**kept, **chosen})
+    return settings.changed(**chosen)
 
 
 def require_free(host: str, services: Iterable[Service]) -> None:

@@ -19,6 +19,17 @@ from fraud_core.platform.state import read_state
 from fraud_core.settings import Settings
 
 EXIT_INTERRUPTED = 130
+PLACES = (
+    "lake",
+    "lake_marker",
+    "bundles",
+    "reports",
+    "redis_url",
+    "triton_url",
+    "triton_repository",
+    "failpoint",
+)
+"""Settings that name a place outside the home: a demo writes to none that somebody set."""
 
 
 def run_demo(settings: Settings, *, once: bool) -> int:
@@ -66,4 +77,4 @@ def fresh_home(settings: Settings) -> Settings:
     shutil.rmtree(home, ignore_errors=True)
     # Partitions begin with the history: years of empty days would make every asset look unfinished.
     first = datetime.now(UTC).date() - timedelta(days=HISTORY_DAYS)
-    return settings.changed(home=home, lake="", bundles="", reports="", redis_url="", first_event_date=first)
+    return settings.changed(home=home, first_event_date=first, **dict.fromkeys(PLACES, ""))

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from fraud_core.cli import app
 from fraud_core.cli.settings import render_env_example
+from fraud_core.errors import SettingsError
 from fraud_core.settings import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -47,6 +48,20 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "****" in output
 
 
+def test_another_file_than_env_can_be_named_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(".env").write_text("SPEARHEAD_NAMESPACE=usual\n", encoding="utf-8")
+    Path("other.env").write_text("SPEARHEAD_NAMESPACE=other\n", encoding="utf-8")
+    assert load_settings().namespace == "usual"
+    monkeypatch.setenv("SPEARHEAD_ENV_FILE", "other.env")
+    assert load_settings().namespace == "other"
+    monkeypatch.setenv("SPEARHEAD_ENV_FILE", "")
+    assert load_settings().namespace == "spearhead"
+    monkeypatch.setenv("SPEARHEAD_ENV_FILE", "absent.env")
+    with pytest.raises(SettingsError, match=r"absent\.env is none"):
+        load_settings()
+
+
 def test_json_holds_every_setting() -> None:
     shown = json.loads(runner.invoke(app, ["settings", "--json"]).output)
     assert set(shown) == set(Settings.model_fields)
@@ -55,6 +70,7 @@ def test_json_holds_every_setting() -> None:
 def test_only_the_settings_read_the_environment() -> None:
     # Writing is no reading: what a library takes from the environment has to be put there.
     allowed = {
+        "fraud_core/settings.py",
         "fraud_core/platform/process.py",  # passes it on to services, unread
     }
     for package in ("fraud_core", "fraud_assets", "fraud_serving"):

@@ -2,7 +2,10 @@
 
 import io
 import json
+import os
 import shlex
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,12 +19,20 @@ from fraud_core.platform.demo.payments import live_payments
 from fraud_core.platform.demo.percentiles import percentile
 from fraud_core.platform.demo.run import fresh_home
 from fraud_core.platform.demo.summary import curl_command
+from fraud_core.platform.ports import choose_free_ports
 from fraud_core.platform.process import marked, sweep
+from fraud_core.platform.services import local_services
 from fraud_core.platform.session import Progress
 from fraud_core.settings import PACKAGED_CONTRACTS, load_settings
 from fraud_core.simulator import WorldSpec
 
 pytestmark = pytest.mark.platform
+
+CHILD = """
+from fraud_core.settings import load_settings
+found = load_settings()
+print(found.redis_address, found.lake_uri, found.bundles_path, found.triton_address, sep="\\n")
+"""
 
 
 @pytest.fixture
@@ -107,3 +118,40 @@ def test_a_demo_has_a_home_of_its_own_and_empties_nothing_else(tmp_path: Path) -
     assert fresh.namespace == "kept"
     assert not (home / "demo").exists()
     assert (home / "lake").exists()
+
+
+def test_the_children_of_a_demo_use_nothing_that_an_env_file_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = {
+        "redis_url": "redis://production:6379/0",
+        "lake": "s3://production/lake",
+        "bundles": "/production/bundles",
+        "reports": "/production/reports",
+        "triton_url": "production:8001",
+        "triton_repository": "/production/models",
+    }
+    monkeypatch.chdir(tmp_path)
+    lines = "\n".join(f"SPEARHEAD_{name.upper()}={value}" for name, value in elsewhere.items())
+    Path(".env").write_text(lines, encoding="utf-8")
+    settings = load_settings(home=tmp_path / "home")
+    assert settings.redis_address == "redis://production:6379/0"
+    fresh = choose_free_ports(fresh_home(settings).changed(valkey_port=0))
+    children = {service.name: service.environment for service in local_services(fresh, ("serve", "scorer"))}
+    assert {"valkey", "serving", "scorer", "dagster-code"} <= set(children)  # a Valkey of its own
+    command = fresh.environment()
+    for environment in (children["serving"], children["scorer"], children["dagster-code"], command):
+        asked = subprocess.run(
+            [sys.executable, "-c", CHILD],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "production" not in asked.stdout
+        assert asked.stdout.splitlines() == [
+            fresh.redis_address,
+            fresh.lake_uri,
+            str(fresh.bundles_path),
+            fresh.triton_address,
+        ]
