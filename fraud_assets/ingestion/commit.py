@@ -13,7 +13,7 @@ import polars as pl
 from deltalake import DeltaTable
 
 from fraud_assets.ingestion.failpoint import Failpoint
-from fraud_assets.ingestion.ledger import LedgerRow, instant
+from fraud_assets.ingestion.ledger import LedgerRow, instant, last_end
 from fraud_assets.ingestion.plan import Plan, next_plan
 from fraud_assets.ingestion.reading import Batch, read_batch
 from fraud_assets.ingestion.rows import check_readable, main_rows, quarantine_rows
@@ -142,10 +142,12 @@ class ShardIngest:
     def _verdicts(self, plan: Plan, batch: Batch, tables: Mapping[str, DeltaTable]) -> Verdicts:
         if plan.judged:
             self._window = None
+            # A new life of the log starts at 0 again; its rows lie after the last of the former life.
+            after = max(plan.start, last_end(self.lake, self.shard))
             quarantined = self.lake.scan(tables[self.order[0]]).filter(
                 pl.col("_stream") == self.shard.stream,
                 pl.col("_shard") == self.shard.number,
-                pl.col("_offset") > plan.start,
+                pl.col("_offset") > after,
                 pl.col("_offset") <= plan.end,
             )
             verdicts = recorded_verdicts(

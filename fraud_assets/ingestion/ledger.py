@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from fraud_assets.lake import LEDGER, Lake
+from fraud_core.log import Shard
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,12 @@ def ledger_rows(lake: Lake, stream: str | None = None, shard: int | None = None)
             pl.max_horizontal("start", pl.col("end").shift(1, fill_value=0).over(place)).alias("after")
         )
     )
+
+
+def last_end(lake: Lake, shard: Shard) -> int:
+    """The furthest offset of a shard that was ever finished, in this life of the log or a former one; 0 for none."""
+    mine = (pl.col("stream") == shard.stream) & (pl.col("shard") == shard.number)
+    return lake.scan(LEDGER).filter(mine).select(pl.col("end").max()).collect().item() or 0
 
 
 def breaks(ranges: pl.DataFrame) -> list[str]:

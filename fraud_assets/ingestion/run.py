@@ -16,7 +16,7 @@ from fraud_assets.ingestion.failpoint import Failpoint, armed
 from fraud_assets.ingestion.sealing import Seal
 from fraud_assets.lake import STREAMS, Lake, compact, open_lake, stream_tables
 from fraud_core.contracts import Contracts, load_contracts
-from fraud_core.errors import CommitRefused, LogUnavailable
+from fraud_core.errors import CommitRefused, LogUnavailable, SpearheadError
 from fraud_core.log import open_log
 from fraud_core.settings import Settings
 
@@ -62,15 +62,16 @@ def run_ingest(
     streams: Sequence[str] = STREAMS,
     *,
     until: Literal["end"] | timedelta = "end",
-    max_plans: int | None = None,
+    plans_per_shard: int | None = None,
     on_commit: OnCommit | None = None,
     stop: Callable[[], bool] = lambda: False,
     failpoint: Failpoint | None = None,
 ) -> IngestTotals:
     """Ingest `streams` up to the end of the log as of now, or for as long as `until` says.
 
-    `max_plans` ends it earlier (one plan per run is the other drive); `stop` is asked between plans. Raises a
-    SpearheadError that says what to do when it cannot go on; whatever happens, the next run goes on where this one ended.
+    `plans_per_shard` ends it earlier (one plan is the other drive); `stop` is asked between plans. A shard that cannot
+    go on does not stop the others; its SpearheadError, which says what to do, is raised at the end. Whatever happens, the
+    next run goes on where this one ended.
     """
     contracts = load_contracts(settings.contracts)
     lake, log = open_lake(settings), open_log(settings)
@@ -87,9 +88,10 @@ def run_ingest(
         ]
         run = _Run(settings, shards, on_commit=on_commit, failpoint=hit)
         if until == "end":
-            run.to_end(max_plans, stop)
+            run.to_end(plans_per_shard, stop)
         else:
-            run.for_some_time(until, max_plans, stop)
+            run.for_some_time(until, plans_per_shard, stop)
+        run.raise_failures()
         return run.totals
     finally:
         log.close()
@@ -107,36 +109,70 @@ class _Run:
         self.settings, self.shards = settings, shards
         self.on_commit, self.failpoint = on_commit, failpoint
         self.totals = IngestTotals()
+        self.failures: dict[ShardIngest, SpearheadError] = {}
+        self.failed_at = 0.0
 
-    def to_end(self, max_plans: int | None, stop: Callable[[], bool]) -> None:
-        """Ingest what the log holds now."""
-        targets = {shard: shard.log_end() for shard in self.shards}
-        for shard, target in targets.items():
-            while not (stop() or self._enough(max_plans)) and self.plan(shard, target) is not None:
-                pass
+    def to_end(self, plans_per_shard: int | None, stop: Callable[[], bool]) -> None:
+        """Ingest what the log holds now, a plan of each shard in turn, so that a deep one keeps none waiting."""
+        going = {shard: shard.log_end() for shard in self.shards}
+        rounds = 0
+        while going and not stop() and (plans_per_shard is None or rounds < plans_per_shard):
+            for shard, target in list(going.items()):
+                if self.attempt(shard, target) is None:
+                    del going[shard]
+            rounds += 1
 
-    def for_some_time(self, duration: timedelta, max_plans: int | None, stop: Callable[[], bool]) -> None:
+    def for_some_time(
+        self, duration: timedelta, plans_per_shard: int | None, stop: Callable[[], bool]
+    ) -> None:
         """Ingest what comes, a plan per shard and interval, at once where a shard is behind."""
         deadline = time.monotonic() + duration.total_seconds()
         interval = self.settings.commit_interval_s
         due = dict.fromkeys(self.shards, 0.0)
+        plans = dict.fromkeys(self.shards, 0)
         away_since: float | None = None
-        while not (stop() or self._enough(max_plans) or time.monotonic() >= deadline):
+        while due and not stop() and time.monotonic() < deadline:
             try:
-                for shard in self.shards:
-                    if time.monotonic() >= due[shard] and not self._enough(max_plans):
-                        began = time.monotonic()
-                        commit = self.plan(shard, shard.log_end())
-                        behind = commit is not None and commit.events >= self.settings.plan_max_events
-                        due[shard] = began if behind else began + interval
+                for shard in [shard for shard, at in due.items() if time.monotonic() >= at]:
+                    began = time.monotonic()
+                    commit = self.attempt(shard, shard.log_end())
+                    behind = commit is not None and commit.events >= self.settings.plan_max_events
+                    due[shard] = began if behind else began + interval
+                    plans[shard] += commit is not None
+                    if shard in self.failures or plans[shard] == plans_per_shard:
+                        del due[shard]
                 away_since = None
             except LogUnavailable as error:
                 away_since = away_since or time.monotonic()
                 if time.monotonic() - away_since > _PATIENCE_S:
                     raise
                 _LOG.warning("%s", error)
-                due = dict.fromkeys(self.shards, time.monotonic() + 1.0)
-            time.sleep(max(0.0, min(min(due.values()) - time.monotonic(), 0.25, deadline - time.monotonic())))
+                due = dict.fromkeys(due, time.monotonic() + 1.0)
+            if (
+                self.failures
+            ):  # the run is to say so soon, and the next one to try again, not before some time
+                deadline = min(deadline, self.failed_at + _PATIENCE_S)
+            next_due = min(due.values(), default=deadline)
+            time.sleep(max(0.0, min(next_due - time.monotonic(), 0.25, deadline - time.monotonic())))
+
+    def attempt(self, shard: ShardIngest, upto: int) -> Commit | None:
+        """One plan; an error that belongs to this shard is kept for the end of the run."""
+        try:
+            return self.plan(shard, upto)
+        except LogUnavailable:
+            raise
+        except SpearheadError as error:
+            _LOG.error("%s", error)
+            if not self.failures:
+                self.failed_at = time.monotonic()
+            self.failures[shard] = error
+            return None
+
+    def raise_failures(self) -> None:
+        """Raise what stopped a shard; of several errors, the first with the texts of all."""
+        errors = list(self.failures.values())
+        if errors:
+            raise type(errors[0])("\n".join(dict.fromkeys(map(str, errors)))) from errors[0]
 
     def plan(self, shard: ShardIngest, upto: int) -> Commit | None:
         """One plan; a plan that another run committed first is planned anew."""
@@ -165,6 +201,3 @@ class _Run:
             if (version + 1) // every > version // every:
                 compact(shard.lake, name)
                 self.failpoint("after_compaction")
-
-    def _enough(self, max_plans: int | None) -> bool:
-        return max_plans is not None and self.totals.commits >= max_plans

@@ -139,9 +139,13 @@ class RedisLog:
         return offsets
 
     def end(self, shard: Shard) -> int:
+        # The last id ever given, not the last entry present: what was removed unread must be missed, not overlooked.
         with self._errors():
-            last = self._client.xrevrange(self._key(shard.stream, shard.number), count=1)
-        return to_offset(last[0][0]) if last else 0
+            try:
+                stream = self._client.xinfo_stream(self._key(shard.stream, shard.number))
+            except redis.ResponseError:  # no such key: nothing was ever appended
+                return 0
+        return to_offset(stream["last-generated-id"])
 
     def read(self, shard: Shard, after: int, upto: int, limit: int) -> Entries:
         key = self._key(shard.stream, shard.number)

@@ -30,7 +30,7 @@ class Drive(Enum):
     LOOP = "loop"
     """Plan after plan for SPEARHEAD_INGEST_RUN_S seconds: the sensor's default."""
     PLAN = "plan"
-    """One plan per stream."""
+    """One plan per shard."""
 
 
 class IngestConfig(dg.Config):
@@ -93,7 +93,7 @@ def ingest(
         platform.settings,
         streams,
         until=timedelta(seconds=platform.settings.ingest_run_s) if config.drive is Drive.LOOP else "end",
-        max_plans=len(streams) if config.drive is Drive.PLAN else None,
+        plans_per_shard=1 if config.drive is Drive.PLAN else None,
         on_commit=reporter.committed,
     )
     yield from reporter.results()

@@ -174,7 +174,7 @@ def test_a_fresh_run_per_plan_and_one_long_run_agree(
         if drive == "long":
             run_ingest(own, ["transactions"])
         else:
-            while run_ingest(own, ["transactions"], max_plans=1).commits:
+            while run_ingest(own, ["transactions"], plans_per_shard=1).commits:
                 pass
         lake = open_lake(own)
         rows = lake.scan("ledger").sort("end").collect()
@@ -350,7 +350,7 @@ def test_the_producers_manifest_is_the_independent_witness(
     )
     path = tmp_path / "manifest.json"
     manifest.save(path)
-    run_ingest(settings, max_plans=0)
+    run_ingest(settings, plans_per_shard=0)
     before = verify(settings, path)
     assert before.pending == 5
     assert before.ok

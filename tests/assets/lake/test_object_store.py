@@ -98,7 +98,7 @@ def test_a_lake_in_an_object_store_is_ingested_exactly_once(
     ]
     log.append("transactions", [json_entry(payload) for payload in [*payloads, b"{"]])
     log.close()
-    run_ingest(settings, ["transactions"], max_plans=1)
+    run_ingest(settings, ["transactions"], plans_per_shard=1)
     proof = verify(settings)
     assert proof.ok, proof.problems
     assert (proof.valid, proof.duplicates, proof.quarantined) == (3, 1, 1)
