@@ -14,6 +14,7 @@ from enum import IntEnum
 from hashlib import sha1
 from typing import Any, Final
 
+from fraud_core.features.wire import Command
 from fraud_core.log.framing import JSON_FIELD
 
 STREAM: Final = "decisions"
@@ -71,7 +72,7 @@ class Claim:
 
 
 class Claims:
-    """Queues claim and finish commands on a pipeline and reads their replies."""
+    """Makes claim and finish commands and reads their replies."""
 
     def __init__(self, namespace: str, shards: int, *, ttl_s: float, lease_ms: int = 1000) -> None:
         self._namespace = namespace
@@ -79,15 +80,15 @@ class Claims:
         self._ttl_ms = int(ttl_s * 1000)
         self._lease_ms = lease_ms
 
-    def queue_claim(self, pipe: Any, event_id: str, body: bytes) -> None:
-        """Ask for an id on behalf of a body (its 16-byte hash)."""
+    def claim(self, event_id: str, body: bytes) -> Command:
+        """Ask for an id on behalf of a body (its 16-byte hash). Sent twice, the second finds itself busy."""
         key, _ = self._keys(event_id)
-        pipe.evalsha(_CLAIM_SHA, 1, key, body, self._lease_ms, self._ttl_ms)
+        return ("EVALSHA", _CLAIM_SHA, 1, key, body, self._lease_ms, self._ttl_ms)
 
-    def queue_finish(self, pipe: Any, event_id: str, body: bytes, answer: bytes, record: bytes) -> None:
+    def finish(self, event_id: str, body: bytes, answer: bytes, record: bytes) -> Command:
         """Append a decision and store its answer, unless another did."""
         key, stream = self._keys(event_id)
-        pipe.evalsha(_FINISH_SHA, 2, key, stream, body, self._ttl_ms, answer, JSON_FIELD, record)
+        return ("EVALSHA", _FINISH_SHA, 2, key, stream, body, self._ttl_ms, answer, JSON_FIELD, record)
 
     @staticmethod
     def read(reply: list[Any]) -> Claim:

@@ -76,6 +76,23 @@ def test_the_same_body_gets_the_first_answer_and_another_body_a_conflict(
     assert len(decisions(serving)) == 1
 
 
+def test_a_refused_body_touches_no_entity(serving: Settings, with_runtime: Any) -> None:
+    item = event()
+    evil = item | {"merchant_id": "mer_other_9999", "device_id": "dev_other_0001"}
+    third = item | {"merchant_id": "mer_other_0003"}
+
+    async def body(runtime: Runtime) -> None:
+        first, refused, also_refused = await score(runtime, item, evil, third)
+        assert isinstance(first, Answered)
+        assert [refused, also_refused] == [Conflict(), Conflict()]
+        assert await score(runtime, evil) == [Conflict()]
+        assert not [key async for key in runtime.state.client.scan_iter("*_other_*")]
+        await score(runtime, event(merchant_id="mer_other_9999"))
+
+    with_runtime(serving, body)
+    assert [record["seqs"]["merchant"] for record in decisions(serving)] == [1, 1]
+
+
 def test_an_id_twice_in_one_call_is_scored_once(serving: Settings, with_runtime: Any) -> None:
     item, another = event(), event()
 
