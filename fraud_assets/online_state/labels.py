@@ -1,10 +1,12 @@
 """Tell the online state of labels before they take effect.
 
 A label takes effect at the first full hour at least ten minutes after it became known; it has to be pushed before that
-hour. Pushing one twice changes nothing, so each push goes back far enough to repeat the last ones.
+hour. What was pushed is remembered per epoch as offsets of the tables, not as a time: a label may reach the lake long
+after it became known, and a payment after its label. Pushing an effect twice changes nothing.
 """
 
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Mapping
+from typing import Any, cast
 
 import polars as pl
 from redis import Redis
@@ -14,28 +16,74 @@ from fraud_core.contracts import Contracts
 from fraud_core.features import FeatureSet, LabelsApplied, OnlineState, label_effects
 from fraud_core.settings import Settings
 
+Ends = dict[tuple[str, int], int]
+"""(stream, shard) to the offset of the last entry that the tables hold of it."""
+
 
 def push_label_effects(
-    settings: Settings, lake: Lake, contracts: Contracts, features: FeatureSet, since: timedelta
+    settings: Settings, lake: Lake, contracts: Contracts, features: FeatureSet
 ) -> LabelsApplied:
-    """Apply the effects of all labels that became known within `since` of now."""
-    event_id = contracts.transactions.event_id
-    labels = read_labels(lake, contracts)
-    new = labels.filter(pl.col("known_at") >= datetime.now(UTC) - since).select(event_id).unique()
-    # All labels of the events concerned: an effect is a change against the label known before.
-    concerned = labels.join(new, on=event_id, how="semi").collect()
-    if concerned.is_empty():
-        return LabelsApplied(0, 0)
-    first: date = concerned["event_date"].to_frame().min().item()
-    events = (
-        read_transactions(lake, contracts.transactions, date_from=first)
-        .join(new, on=event_id, how="semi")
-        .collect()
-    )
+    """Apply the effects of all labels, and of the labels of all payments, that came since the last push to this epoch.
+
+    Raises StateError when there is no online state or Redis cannot be reached; then the next push does it all.
+    """
     client = Redis.from_url(settings.redis_address)
     try:
         state = OnlineState(client, features, settings.namespace)
         state.load()
-        return state.apply_label_effects(label_effects(features, events, concerned))
+        before = _pushed(client, settings.namespace, state.epoch())
+        reached = held_ends(lake, "labels") | held_ends(lake, "transactions")
+        applied = _push(state, lake, contracts, before)
+        remember_pushed(client, settings.namespace, state.epoch(), reached)
+        return applied
     finally:
         client.close()
+
+
+def _push(state: OnlineState, lake: Lake, contracts: Contracts, before: Ends) -> LabelsApplied:
+    event_id, since = contracts.transactions.event_id, _beyond(before)
+    labels = read_labels(lake, contracts)
+    reported = lake.scan("labels").filter(since).select(pl.col(contracts.labels.event_id).alias(event_id))
+    arrived = lake.scan("transactions").filter(since).select(event_id).join(labels, on=event_id, how="semi")
+    concerned = pl.concat([reported, arrived]).unique().collect().lazy()
+    # All labels of the payments concerned: an effect is a change against the label known before.
+    history = labels.join(concerned, on=event_id, how="semi").collect()
+    if history.is_empty():
+        return LabelsApplied(0, 0)
+    payments = read_transactions(lake, contracts.transactions).join(concerned, on=event_id, how="semi")
+    return state.apply_label_effects(label_effects(state.features, payments.collect(), history))
+
+
+def held_ends(lake: Lake, table: str) -> Ends:
+    """Up to which offset of each shard a table holds rows."""
+    if not lake.exists(table):
+        return {}
+    held = lake.scan(table).group_by("_stream", "_shard").agg(pl.col("_offset").max()).collect()
+    return {(stream, shard): offset for stream, shard, offset in held.iter_rows()}
+
+
+def _beyond(ends: Ends) -> pl.Expr:
+    within = pl.lit(False)
+    for (stream, shard), end in ends.items():
+        within |= (pl.col("_stream") == stream) & (pl.col("_shard") == shard) & (pl.col("_offset") <= end)
+    return ~within
+
+
+def _key(namespace: str, epoch: int) -> str:
+    return f"{namespace}:{epoch}:labels_pushed"
+
+
+def _pushed(client: Redis, namespace: str, epoch: int) -> Ends:
+    found = cast("dict[bytes, bytes]", client.hgetall(_key(namespace, epoch)))
+    ends: Ends = {}
+    for name, offset in found.items():
+        stream, _, shard = name.decode().rpartition("/")
+        ends[stream, int(shard)] = int(offset)
+    return ends
+
+
+def remember_pushed(client: Redis, namespace: str, epoch: int, ends: Ends) -> None:
+    """Note that an epoch knows the labels of everything up to these offsets."""
+    if ends:
+        places: Mapping[Any, Any] = {f"{stream}/{shard}": end for (stream, shard), end in ends.items()}
+        client.hset(_key(namespace, epoch), mapping=places)

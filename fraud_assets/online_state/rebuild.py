@@ -7,6 +7,7 @@ order in which features are computed again must survive the loss of Redis.
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import cast
 
 import polars as pl
 from deltalake import DeltaTable
@@ -14,13 +15,11 @@ from redis import Redis
 
 from fraud_assets.lake import Lake, read_history, read_transactions
 from fraud_assets.online_state.epochs import epoch_registry, record_epoch
+from fraud_assets.online_state.labels import Ends, held_ends, remember_pushed
 from fraud_core.contracts import Contracts
 from fraud_core.features import FeatureSet, OnlineState, Rebuilt, drop_epoch, next_epoch, rebuild
 from fraud_core.log import SCORER, Log
 from fraud_core.settings import Settings
-
-Ends = dict[tuple[str, int], int]
-"""(stream, shard) to the offset of the last entry that the tables hold of it."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,10 @@ def rebuild_state(
     Payments applied to the present epoch while this runs are missing from the new one: stop scoring meanwhile. Raises
     StateError when Redis cannot be reached; the present epoch then stays.
     """
-    # Registered first and read again after: what follows the second ends cannot have been trimmed.
+    # A new reader is registered first and read for again after: what follows the second ends cannot have been trimmed.
     _register_scorer(log, committed_ends(log, lake, lake.table("transactions")))
     table = lake.table("transactions")
+    labelled = held_ends(lake, "labels")
     goes_on = committed_ends(log, lake, table)
     ends = _read_ends(lake, table, goes_on)
     within = _within(ends)
@@ -63,11 +63,12 @@ def rebuild_state(
     try:
         state = OnlineState(client, features, settings.namespace)
         epoch = next_epoch(state, epochs)
+        replaced = int(cast("bytes | None", client.get(state.calls.epoch_key)) or 0)
         # Before it is current: an epoch that never comes to life does no harm in the registry, one that is missing does.
         record_epoch(lake, features, epoch, ends)
         rebuilt = rebuild(state, features, events, labels, epoch, epochs, ends=goes_on)
-        _register_scorer(log, goes_on)
-        dropped = drop_epoch(state, max(epochs)) if epochs else 0
+        remember_pushed(client, settings.namespace, epoch, labelled | ends)
+        dropped = drop_epoch(state, replaced) if replaced else 0
     finally:
         client.close()
     return StateBuild(rebuilt, read_from, ends, dropped)
@@ -92,8 +93,10 @@ def _read_ends(lake: Lake, table: DeltaTable, committed: Ends) -> Ends:
 
 
 def _register_scorer(log: Log, ends: Ends) -> None:
+    """Let a scorer that never ran begin where the rebuild ends. One that did keeps its place: it skips what was folded."""
     for shard in log.shards("transactions"):
-        log.advance_reader(shard, SCORER, ends[shard.stream, shard.number])
+        if SCORER not in log.readers(shard):
+            log.advance_reader(shard, SCORER, ends[shard.stream, shard.number])
 
 
 def _within(ends: Ends) -> pl.Expr:

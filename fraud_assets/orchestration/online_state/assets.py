@@ -9,8 +9,6 @@ from fraud_assets.orchestration.ownership import OWNERS
 from fraud_assets.orchestration.resources import Platform
 from fraud_core.log import open_log
 
-PUSH_SINCE = timedelta(days=1)
-
 
 @dg.asset(
     deps=["transactions", "labels", "decisions"],
@@ -60,10 +58,8 @@ def online_state(platform: Platform) -> dg.MaterializeResult:
     ),
 )
 def online_labels(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
-    """Push the effects of the labels that became known of late."""
-    applied = push_label_effects(
-        platform.settings, platform.lake, platform.contracts, platform.features, PUSH_SINCE
-    )
+    """Push the effects of the labels that came since the last push."""
+    applied = push_label_effects(platform.settings, platform.lake, platform.contracts, platform.features)
     if applied.late:
         context.log.warning("%d label effects came after the hour at which they count", applied.late)
     return dg.MaterializeResult(metadata={"effects_added": applied.added, "effects_late": applied.late})

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
@@ -98,14 +97,42 @@ def test_a_label_pushed_twice_counts_once(settings: Settings, lake: Lake, log: L
     ]
     log.append("labels", [json_entry(json.dumps(report).encode()) for report in reports])
     run_ingest(settings)
-    first = push_label_effects(settings, lake, *declarations(settings), timedelta(hours=1))
+    first = push_label_effects(settings, lake, *declarations(settings))
     assert first.added > 0
-    again = push_label_effects(settings, lake, *declarations(settings), timedelta(hours=1))
+    with redis.Redis.from_url(settings.redis_address) as client:  # as if what was pushed had been forgotten
+        client.delete(*client.keys(f"{settings.namespace}:*:labels_pushed"))
+    again = push_label_effects(settings, lake, *declarations(settings))
     assert again.added == 0
+
+
+def test_a_payment_that_comes_after_its_label_gets_its_effect(
+    settings: Settings, lake: Lake, log: Log
+) -> None:
+    rebuild(settings, lake, log)
+    [payment] = now_payments(1)
+    contracts, _ = declarations(settings)
+    report = contracts.labels.example() | {
+        "transaction_id": payment["transaction_id"],
+        "event_ts": "2026-01-01T00:00:00.000Z",
+        "is_fraud": True,
+        "reported_at": "2026-01-02T00:00:00.000Z",
+    }
+    log.append("labels", [json_entry(json.dumps(report).encode())])
+    run_ingest(settings)
+    assert push_label_effects(settings, lake, *declarations(settings)).added == 0
+    decide(settings, [payment])
+    run_ingest(settings)
+    assert push_label_effects(settings, lake, *declarations(settings)).added > 0
 
 
 def test_without_new_labels_nothing_is_pushed(settings: Settings, lake: Lake, log: Log) -> None:
     rebuild(settings, lake, log)
-    long_ago = datetime.now(UTC) - lake.scan("labels").select(pl.col("known_at").max()).collect().item()
-    applied = push_label_effects(settings, lake, *declarations(settings), long_ago - timedelta(seconds=1))
+    applied = push_label_effects(settings, lake, *declarations(settings))
     assert (applied.added, applied.late) == (0, 0)
+
+
+def test_a_scorer_that_ran_keeps_its_place(settings: Settings, lake: Lake, log: Log) -> None:
+    [shard] = log.shards("transactions")
+    log.advance_reader(shard, SCORER, 1)
+    rebuild(settings, lake, log)
+    assert log.readers(shard)[SCORER] == 1
