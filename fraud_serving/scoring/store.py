@@ -42,6 +42,8 @@ class Store:
         self.breaker = Breaker(failures=3, retry_after_s=0.5)
         self.problem: str | None = "Not connected yet."
         """Why the store cannot be used in full, for people; None when it can."""
+        self._has_state = False
+        """Whether there is an epoch to apply to; without one, events would be folded into a state that nobody built."""
 
     async def tend(self) -> None:
         """Connect, load what Redis must know, notice what is wrong; called in the background. Never raises."""
@@ -49,14 +51,21 @@ class Store:
             if self._claims is None or self.problem:
                 self._claims = await asyncio.to_thread(self._make_claims)
                 await self._load_scripts()
+            if self.problem or await self._epoch_changed():
                 await self._state.load()
-            else:
-                await self._client.ping()
-        except (RedisError, LogError, StateError) as error:
+                self._has_state = True
+        except StateError as error:
+            self.problem, self._has_state = str(error), False
+            return
+        except (RedisError, LogError) as error:
             self.problem = str(error)
             return
         self.problem = None
         self.breaker.succeeded()
+
+    async def _epoch_changed(self) -> bool:
+        epoch = await self._client.get(self._state.calls.epoch_key)
+        return epoch is None or int(epoch) != self._state.epoch()
 
     async def claim_and_apply(
         self, submissions: Sequence[Submission]
@@ -85,6 +94,8 @@ class Store:
     async def _apply(self, submissions: Sequence[Submission]) -> list[Applied]:
         if not submissions:
             return []
+        if not self._has_state:
+            raise StoreUnavailable(STATE_UNAVAILABLE, self.problem or "There is no online state yet.")
         try:
             return await self._state.apply_many([(each.event, each.event_id) for each in submissions])
         except (StateError, RedisError) as error:

@@ -175,6 +175,34 @@ def test_functions_and_scripts_lost_with_a_restart_of_redis_are_loaded_again(
     with_runtime(serving, body)
 
 
+def test_before_a_state_was_built_and_after_its_loss_nothing_is_folded_anywhere(
+    settings: Settings, with_runtime: Any
+) -> None:
+    stateless = settings.changed(backend="onnxruntime", deadline_ms=4000)
+
+    async def state_keys(runtime: Runtime) -> list[bytes]:
+        return [key async for key in runtime.state.client.scan_iter("*:{account:*")]
+
+    async def body(runtime: Runtime) -> None:
+        [early] = await score(runtime, event())
+        answer = json.loads(early.content)
+        assert (answer["fallback_reason"], answer["logged"]) == ("features_unavailable", True)
+        assert await state_keys(runtime) == []
+        begin_state(stateless)
+        await runtime.store.tend()
+        [served] = await score(runtime, event())
+        assert json.loads(served.content)["fallback_reason"] == "no_model"
+        assert len(await state_keys(runtime)) == 2
+
+        await runtime.state.client.flushall()
+        await runtime.store.tend()
+        assert "state rebuild" in runtime.readiness().missing["state"]
+        await score(runtime, event())
+        assert await state_keys(runtime) == []
+
+    with_runtime(stateless, body)
+
+
 def test_without_redis_the_rules_decide_and_the_answer_says_so(serving: Settings, with_runtime: Any) -> None:
     nowhere = serving.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
     nowhere.__dict__.pop("redis_address", None)
