@@ -17,7 +17,7 @@ import polars as pl
 from fraud_core.errors import StateError
 from fraud_core.features.inputs import matches, reader
 from fraud_core.features.kernel import evaluate
-from fraud_core.features.layout import LABEL_FORMAT
+from fraud_core.features.layout import LABEL_FORMAT, life_ms
 from fraud_core.features.lua import function_name, labels_function_name, library, library_name
 from fraud_core.features.plan import NULL, EntityPlan
 from fraud_core.features.wire import Command
@@ -160,7 +160,7 @@ class StateCalls:
                 continue
             plan = self.features.plans[str(entity)]
             key = entity_key(self.namespace, epoch, str(entity), str(id))
-            ttl_s = plan.rule.horizon_ms // 1000
+            ttl_s = life_ms(plan.rule) // 1000
             records = pack_effects(part)
             commands.append(("FCALL", self._labels_function, 2, key, f"{key}:l", records, ttl_s))
         return commands

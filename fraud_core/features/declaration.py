@@ -190,6 +190,7 @@ def _compile(name: str, value: Value, scope: _Scope) -> Feature:
         compiled.node,
         [_rule_identity(scope.rules[entity]) for entity in entities],
         LABEL_CAP,
+        *[other.hash for other in scope.features.values() if other.name in ask.needed_features],
     ]
     return Feature(
         name=name,

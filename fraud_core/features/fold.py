@@ -1,7 +1,8 @@
 """The offline twin of the state functions: one replay of each entity's events, in order, linear in their number.
 
 Rules that both twins obey: the clock is the running maximum of event time; a window (t - W, t] looks at the events
-whose clock lies in it, the current one included; only the newest `cap` events within the horizon are remembered.
+whose clock lies in it, the current one included; only the newest `cap` events within the horizon are remembered, and
+an older one counts as absent, the previous event too: else a value would depend on where the replay began.
 One compiled kernel serves every declaration: what to compute is data (`slots`), not code.
 """
 
@@ -156,7 +157,7 @@ def fold(  # noqa: C901, PLR0917
                 if kind == _CLOCK:
                     answer = t
                 elif kind == _PREVIOUS:
-                    if i > begin:
+                    if i > begin and clock[i - 1] > t - horizon:
                         answer = clock[i - 1]
                 elif kind == _COUNT:
                     if counted:
@@ -191,7 +192,7 @@ def fold(  # noqa: C901, PLR0917
                         if j > i - cap and j >= begin and clock[j] > t - horizon:
                             answer = clock[j]
                 elif kind == _CARRIED:
-                    if i > begin:
+                    if i > begin and clock[i - 1] > t - horizon:
                         answer = carried[field, i - 1]
                 elif kind == _FRAUDS:
                     answer = 0

@@ -5,10 +5,12 @@ Read and written by the state functions (lua.py) and by the rebuild; little-endi
 
 from dataclasses import dataclass
 
-from fraud_core.features.plan import HASH_KINDS, NUMBER_KINDS, EntityPlan, Input, Slot, SlotKind
+from fraud_core.features.plan import HASH_KINDS, NUMBER_KINDS, EntityPlan, EntityRule, Input, Slot, SlotKind
 
-HEADER_VERSION = 1
+HEADER_VERSION = 2
 """Part of the state's hash: raise it when the bytes or the generated functions change their meaning."""
+GRACE_MS = 86_400_000
+"""How long a state outlives its horizon, so that an event that comes this late finds what the offline fold finds."""
 LABEL_BYTES = 17
 LABEL_FORMAT = "<I6I6I4B"
 """A label effect: effect ms, event ms, event hash, rank; the list is sorted by these."""
@@ -48,6 +50,11 @@ def record_parts(plan: EntityPlan) -> tuple[Part, ...]:
     if plan.filters:
         parts.append(Part("bits", 1, False, max(reach_ms(slot, plan) for slot in plan.slots if slot.where)))
     return tuple(sorted(parts, key=lambda part: -part.window_ms))
+
+
+def life_ms(rule: EntityRule) -> int:
+    """How long a state that nobody touches is kept."""
+    return rule.horizon_ms + GRACE_MS
 
 
 def record_bytes(plan: EntityPlan) -> int:

@@ -49,6 +49,11 @@ class History:
     reading: Ints | None
     """Per row the first rebuild that had read it, see order.first_reading."""
 
+    @property
+    def times(self) -> Ints:
+        """Event time of each row, ms."""
+        return self.columns[self.features.program.inputs[0]]  # the first input is the event time
+
     def sort(self, plan: EntityPlan) -> Sorted:
         """Sort the rows for one entity kind."""
         codes, ids = self.frame.coded(plan.rule.field)
@@ -62,8 +67,7 @@ class History:
             self.reading,
         )
         starts = np.searchsorted(codes[rows], np.arange(len(ids) + 1))
-        times = self.columns[self.features.program.inputs[0]][rows]  # the first input is the event time
-        return Sorted(rows, starts, ids, clocks(starts, times))
+        return Sorted(rows, starts, ids, clocks(starts, self.times[rows]))
 
 
 def read_history(

@@ -40,7 +40,7 @@ def fold_order(  # noqa: PLR0917
     """Places of the rows, entity by entity, each entity's in the order of its fold; rows of code -1 are left out.
 
     - Rows with a `seq` (≥ 0; none: -1) go by (epoch, seq): the order that the online state function gave them.
-      State that nobody touched for a horizon expires and its seq starts again at 1, which can only happen across
+      State that nobody touched for longer than a horizon expires and its seq starts again at 1, which can only happen across
       a pause in known time; so rows are first split where such a pause is long. Splitting too often is harmless,
       for within one run of seq both keys agree.
     - Rows without go by the order in which they became known, and before all rows with a seq: the first rebuild

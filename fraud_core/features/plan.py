@@ -23,7 +23,7 @@ class SlotKind(IntEnum):
     """What a state function returns, one integer per slot."""
 
     CLOCK = 0  # running maximum of event time, ms
-    PREVIOUS = 1  # the clock before this event, ms
+    PREVIOUS = 1  # the clock before this event, ms; this and CARRIED only within the horizon
     COUNT = 2  # events in the window
     FILLED = 3  # events in the window whose value is not null
     SUM = 4

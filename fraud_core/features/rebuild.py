@@ -1,11 +1,12 @@
 """Online state made anew from history: the same fold, its final state written in bulk to a new epoch, then flipped.
 
-The state written is what applying the events one by one would have left; so the old epoch can be thrown away.
+The state written is what applying the events one by one would have left, for as long as it would have been kept; so
+the old epoch can be thrown away.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import polars as pl
@@ -15,7 +16,7 @@ from redis.exceptions import RedisError
 from fraud_core.errors import StateError
 from fraud_core.features.calls import entity_key, pack_effects
 from fraud_core.features.inputs import Ints
-from fraud_core.features.layout import Part, record_bytes, record_parts
+from fraud_core.features.layout import Part, life_ms, record_bytes, record_parts
 from fraud_core.features.offline import History, Sorted, filter_bits, known_times, read_history
 from fraud_core.features.online import OnlineState, epoch_record
 from fraud_core.features.order import Epochs
@@ -38,6 +39,17 @@ class Rebuilt:
     events: int
     entities: dict[str, int]
     bytes: int
+
+
+class Item(NamedTuple):
+    """A key to write."""
+
+    key: str
+    value: bytes
+    life_s: int
+    """What is left of its time to live."""
+    is_state: bool
+    """Else label effects."""
 
 
 def rebuild(  # noqa: PLR0917
@@ -74,18 +86,19 @@ def rebuild(  # noqa: PLR0917
         known_ms = int(known_times(events).max(initial=0))
         everything = known_ms  # all rows given are read by this rebuild
         history = read_history(features, events, labels, {**(epochs or {}), new: everything})
+        newest_ms = known_ms or int(history.times.max(initial=0))
         written, size = {}, 0
         for name, plan in features.plans.items():
             written[name] = 0
-            batch: list[tuple[str, bytes]] = []
-            for key, value, is_state in entity_states(history, plan, state.namespace, new):
-                batch.append((key, value))
-                written[name] += is_state
-                size += len(value)
+            batch: list[Item] = []
+            for item in entity_states(history, plan, state.namespace, new, newest_ms):
+                batch.append(item)
+                written[name] += item.is_state
+                size += len(item.value)
                 if len(batch) >= _KEYS_PER_TRIP:
-                    _write(client, batch, plan)
+                    _write(client, batch)
                     batch.clear()
-            _write(client, batch, plan)
+            _write(client, batch)
         client.hset(calls.epochs_key, str(new), epoch_record(features, known_ms, events.height, ends))
         client.set(calls.epoch_key, new)
     except RedisError as error:
@@ -106,11 +119,10 @@ def next_epoch(state: OnlineState, known: Iterable[int] = ()) -> int:
     return max([current, *map(int, registered), *known]) + 1
 
 
-def _write(client: Redis, batch: list[tuple[str, bytes]], plan: EntityPlan) -> None:
+def _write(client: Redis, batch: list[Item]) -> None:
     if not batch:
         return
-    ttl_s = plan.rule.horizon_ms // 1000
-    for reply in exchange(client, [("SET", key, value, "EX", ttl_s) for key, value in batch]):
+    for reply in exchange(client, [("SET", item.key, item.value, "EX", item.life_s) for item in batch]):
         if isinstance(reply, RedisError):
             raise reply
 
@@ -139,9 +151,9 @@ def drop_epoch(state: OnlineState, epoch: int) -> int:
 
 
 def entity_states(
-    history: History, plan: EntityPlan, namespace: str, epoch: int
-) -> Iterator[tuple[str, bytes, bool]]:
-    """Key, bytes and whether it is a state (else label effects) of every entity of one kind."""
+    history: History, plan: EntityPlan, namespace: str, epoch: int, newest_ms: int
+) -> Iterator[Item]:
+    """State and label effects of every entity of one kind that would not have expired by `newest_ms`."""
     ordered = history.sort(plan)
     if not len(ordered.rows):
         return
@@ -153,16 +165,20 @@ def entity_states(
     for e, id in enumerate(ordered.ids):
         begin, end = int(starts[e]), int(starts[e + 1])
         now = int(clock[end - 1])
+        life = life_ms(plan.rule)
+        life_s = min(life, life - newest_ms + now) // 1000
+        if life_s <= 0:
+            continue
         first = max(begin, end - plan.rule.cap)
         first += int(np.searchsorted(clock[first:end], now - plan.rule.horizon_ms, side="right"))
         key = entity_key(namespace, epoch, plan.rule.name, id)
         seq = end - begin
         head = seq.to_bytes(6, "little") + now.to_bytes(6, "little") + header[e].tobytes()
-        yield key, head + records[first:end].tobytes(), True
+        yield Item(key, head + records[first:end].tobytes(), life_s, True)
         if id in effects:
             kept = _live_effects(effects[id], now)
             if kept.height:
-                yield f"{key}:l", pack_effects(kept), False
+                yield Item(f"{key}:l", pack_effects(kept), life_s, False)
 
 
 def _live_effects(effects: pl.DataFrame, now: int) -> pl.DataFrame:

@@ -8,7 +8,9 @@ import polars as pl
 import redis
 
 from fraud_core.features import Applied, FeatureSet, OnlineState, label_effects
-from tests.core.features.world import World
+from fraud_core.features.calls import entity_key
+from fraud_core.features.layout import life_ms
+from tests.core.features.world import HOUR, World
 
 
 def fresh(client: redis.Redis, features: FeatureSet, namespace: str = "test") -> OnlineState:
@@ -49,6 +51,38 @@ def apply_all(state: OnlineState, world: World, labels_first: bool = True) -> li
             reached = int(time)
         applied.append(state.apply(event, event["id"]))
     return applied
+
+
+def apply_all_with_expiry(client: redis.Redis, state: OnlineState, world: World) -> list[Applied]:
+    """Apply a whole history as it would have been in its own time: states and labels untouched for their life are gone.
+
+    Label effects are pushed, as in life, when they become known or the entity's event does, whichever is later.
+    """
+    effects = label_effects(state.features, world.frame, world.labels).sort("effect_ms")
+    pushed_ms = (effects["effect_ms"] - HOUR).to_list()
+    touched: dict[str, tuple[int, int]] = {}
+    applied, next_effect = [], 0
+    for event, now in zip(world.events, world.frame["known_at"].dt.epoch("ms").to_list(), strict=True):
+        while next_effect < len(pushed_ms) and pushed_ms[next_effect] <= now:
+            one = effects[next_effect]
+            entity, id = one["entity"][0], one["entity_id"][0]
+            key = entity_key(state.namespace, state.epoch(), entity, id) + ":l"
+            _expire(client, touched, pushed_ms[next_effect])
+            state.apply_label_effects(one)
+            touched[key] = pushed_ms[next_effect], life_ms(state.features.plans[entity].rule)
+            next_effect += 1
+        _expire(client, touched, now)
+        applied.append(state.apply(event, event["id"]))
+        for entity in applied[-1].seqs:
+            key = entity_key(state.namespace, state.epoch(), entity, event[entity])
+            touched[key] = now, life_ms(state.features.plans[entity].rule)
+    return applied
+
+
+def _expire(client: redis.Redis, touched: dict[str, tuple[int, int]], now: int) -> None:
+    for key in [key for key, (at, life) in touched.items() if at + life < now]:
+        assert client.delete(key)
+        del touched[key]
 
 
 def with_seqs(frame: pl.DataFrame, applied: Mapping[str, Applied], entities: tuple[str, ...]) -> pl.DataFrame:

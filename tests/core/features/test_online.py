@@ -1,6 +1,7 @@
 """The online state: its keys and their lives, what it refuses, and its asyncio face."""
 
 import asyncio
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
@@ -18,7 +19,7 @@ from fraud_core.features import (
     label_effects,
     rebuild,
 )
-from fraud_core.features.layout import header_bytes, state_bytes
+from fraud_core.features.layout import header_bytes, life_ms, state_bytes
 from tests.core.features.agreement import apply_all
 from tests.core.features.world import DECLARATION, declare, make_world
 
@@ -50,7 +51,7 @@ def test_state_is_bounded_and_expires(client: redis.Redis, state: OnlineState) -
         assert keys
         for key in keys:
             assert header_bytes(plan) < client.strlen(key) <= state_bytes(plan)
-            assert 0 < client.ttl(key) <= plan.rule.horizon_ms // 1000
+            assert plan.rule.horizon_ms // 1000 < client.ttl(key) <= life_ms(plan.rule) // 1000
     answers = client.keys("test:1:*:a:*")
     assert answers
     assert all(0 < client.ttl(key) <= state.features.answer_ttl_s for key in answers)
@@ -99,6 +100,33 @@ def test_another_client_follows_a_rebuild(
     assert not client.keys("test:1:*")
     with pytest.raises(StateError, match="the current one, 2"):
         drop_epoch(state, 2)
+
+
+def test_a_rebuilt_state_lives_as_long_as_the_one_that_it_stands_for(
+    client: redis.Redis, features: FeatureSet, state: OnlineState
+) -> None:
+    world = make_world(10, 1)
+    rules = {entity: plan.rule for entity, plan in features.plans.items()}
+    now = world.frame["at"][0] + timedelta(milliseconds=life_ms(rules["payer"]))
+    alone = {**world.frame.row(0, named=True), "payer": "old", "shop": "old"}
+    rows = [
+        alone | {"id": "first", "known_at": alone["at"], "_offset": 0},
+        alone | {"id": "second", "at": now, "known_at": now, "payer": "new", "shop": "new", "_offset": 1},
+    ]
+    known = pl.DataFrame({"id": ["first"], "is_fraud": [True], "known_at": [alone["at"]]})
+    done = rebuild(
+        state, features, pl.DataFrame(rows, schema=world.frame.schema), known.cast(world.labels.schema)
+    )
+    lives = {key: client.ttl(key) for key in client.keys("test:2:*")}
+    full = life_ms(rules["shop"]) // 1000
+    spent = life_ms(rules["payer"]) // 1000
+    assert done.entities == {"payer": 1, "shop": 2}
+    assert lives == {
+        b"test:2:{payer:new}": pytest.approx(spent, abs=60),
+        b"test:2:{shop:new}": pytest.approx(full, abs=60),
+        b"test:2:{shop:old}": pytest.approx(full - spent, abs=60),
+        b"test:2:{shop:old}:l": pytest.approx(full - spent, abs=60),
+    }
 
 
 def test_a_state_of_another_declaration_is_never_mixed(

@@ -8,7 +8,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from fraud_core.features import Applied, FeatureSet, compute_offline, label_effects, rebuild
-from tests.core.features.agreement import apply_all, assert_same_bits, fresh, with_seqs
+from fraud_core.features.layout import life_ms
+from tests.core.features.agreement import (
+    apply_all,
+    apply_all_with_expiry,
+    assert_same_bits,
+    fresh,
+    with_seqs,
+)
 from tests.core.features.world import make_world
 
 pytestmark = pytest.mark.valkey
@@ -33,6 +40,33 @@ def test_offline_equals_online_bit_for_bit(
     applied = apply_all(fresh(client, features), world)
     online = np.stack([each.vector for each in applied])
     assert_same_bits(features, ids_of(world), online, compute_offline(features, world.frame, world.labels))
+
+
+@quick
+@given(seed=seeds, payers=st.integers(1, 4), by_seq=st.booleans())
+def test_states_that_expired_change_no_value(
+    client: redis.Redis, features: FeatureSet, seed: int, payers: int, by_seq: bool
+) -> None:
+    world = make_world(seed, 160, payers=payers)
+    answers = apply_all_with_expiry(client, fresh(client, features), world)
+    lake = world.frame
+    if by_seq:
+        lake = with_seqs(lake, dict(zip(ids_of(world), answers, strict=True)), features.entities)
+        lake = lake.sample(fraction=1.0, shuffle=True, seed=seed)
+    online = np.stack([each.vector for each in answers])
+    assert_same_bits(features, ids_of(world), online, compute_offline(features, lake, world.labels))
+
+
+@quick
+@given(seed=seeds, share=st.floats(0.1, 0.9))
+def test_events_older_than_the_horizon_change_no_value(features: FeatureSet, seed: int, share: float) -> None:
+    """A build may begin anywhere: what it does not read cannot matter."""
+    world = make_world(seed, 400)
+    first = world.frame["at"].sort()[int(share * 400)]
+    read = world.frame.filter(pl.col("known_at") >= first - features.horizon)
+    mine = pl.col("id").is_in(world.frame.filter(pl.col("at") >= first)["id"].implode())
+    whole = compute_offline(features, world.frame, world.labels).filter(mine)
+    assert compute_offline(features, read, world.labels).filter(mine).equals(whole, null_equal=True)
 
 
 @quick
@@ -70,7 +104,7 @@ def test_repeated_events_get_the_first_answer_and_count_once(
 def test_writers_that_overtake_each_other_are_folded_by_seq(
     client: redis.Redis, features: FeatureSet, seed: int, together: int
 ) -> None:
-    world = make_world(seed, 240)
+    world = make_world(seed, 240, pauses=False)  # nobody overtakes across half a horizon
     state = fresh(client, features)
     random = np.random.default_rng(seed)
     applied: dict[str, Applied] = {}
@@ -106,10 +140,7 @@ def test_a_rebuild_in_the_middle_changes_no_value(
     done = rebuild(state, features, lake.sample(fraction=1.0, shuffle=True, seed=seed), world.labels)
 
     assert (done.epoch, state.epoch()) == (2, 2)
-    new = _dump(client, 2)
-    assert {key: value for key, value in new.items() if not key.endswith(b":l")} == {
-        key: value for key, value in old.items() if not key.endswith(b":l") and b":a:" not in key
-    }
+    assert _states(_dump(client, 2)) == _alive(features, _states(old), done.known_ms)
     state.apply_label_effects(effects)  # the events still to come bring labels of their own
     after = state.apply_many([(event, event["id"]) for event in world.events[cut:]])
     applied.update({event["id"]: answer for event, answer in zip(world.events[cut:], after, strict=True)})
@@ -160,6 +191,20 @@ def test_an_entity_with_more_labels_than_count_agrees(client: redis.Redis, featu
         assert_same_bits(
             features, ids_of(world), online, compute_offline(features, world.frame, world.labels)
         )
+
+
+def _states(dump: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    return {key: value for key, value in dump.items() if not key.endswith(b":l") and b":a:" not in key}
+
+
+def _alive(features: FeatureSet, states: dict[bytes, bytes], now: int) -> dict[bytes, bytes]:
+    """States whose entity was heard of within their life: the others would have expired in their own time."""
+
+    def left_ms(key: bytes, value: bytes) -> int:
+        rule = features.plans[key[1:].split(b":")[0].decode()].rule
+        return int.from_bytes(value[6:12], "little") + life_ms(rule) - now
+
+    return {key: value for key, value in states.items() if left_ms(key, value) >= 1000}
 
 
 def _dump(client: redis.Redis, epoch: int) -> dict[bytes, bytes]:

@@ -104,6 +104,16 @@ def history(tmp_path: Path, declared: str, *changes: dict[str, Any]) -> pl.DataF
         ("f: {distance: {from: [home_lat, home_lon], to: [lat, lon]}, reason: r}", [{}], [111195]),
         ("f: {since_last: {entity: payer}, reason: r}", [{}, {"at": "2026-03-02T12:01:30Z"}, {}], [math.nan, 90, 0]),
         (
+            "f: {since_last: {entity: payer}, reason: r}",
+            [{}, {"at": "2026-04-01T11:59:59.999Z"}, {"at": "2026-05-01T11:59:59.999Z"}],
+            [math.nan, 30 * 86400 - 0.001, math.nan],
+        ),
+        (
+            "f: {distance_from_last: {entity: payer, at: [lat, lon]}, reason: r}",
+            [{}, {"at": "2026-04-01T11:59:59.999Z"}, {"at": "2026-05-01T11:59:59.999Z"}],
+            [math.nan, 0, math.nan],
+        ),
+        (
             "f: {speed: {entity: payer, at: [lat, lon]}, reason: r}",
             [{}, {"lon": 1.0, "at": "2026-03-02T13:00:00Z"}, {}],
             [math.nan, 111.195, 111195 * 3600 / 1000],

@@ -1,4 +1,4 @@
-"""A little data set that has everything features can meet: ties, late events, nulls, two entities, labels, corrections."""
+"""A little data set that has everything features can meet: ties, late events, pauses, nulls, two entities, labels, corrections."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -89,6 +89,9 @@ _SCHEMA = {
     "timestamp": pl.Datetime("us", "UTC"), "date": pl.Date(),
 }  # fmt: skip
 KINDS = ("web", "shop", "phone")
+HOUR = 3_600_000
+PAUSES_MS = (6 * HOUR, 7 * HOUR, 31 * HOUR, 48 * HOUR, 80 * HOUR)
+"""Around the horizons of the declaration, and beyond what its states are kept."""
 
 
 def contract() -> Any:
@@ -122,7 +125,9 @@ class World:
     labels: pl.DataFrame
 
 
-def make_world(seed: int, size: int, payers: int = 4, shops: int = 3, span_h: float = 24.0) -> World:
+def make_world(  # noqa: PLR0917
+    seed: int, size: int, payers: int = 4, shops: int = 3, span_h: float = 24.0, pauses: bool = True
+) -> World:
     """A random history; the seed decides everything."""
     random = np.random.default_rng(seed)
     # in arrival order mostly ascending, with ties, late events and jumps back
@@ -130,9 +135,13 @@ def make_world(seed: int, size: int, payers: int = 4, shops: int = 3, span_h: fl
     times = np.cumsum(steps)
     times = times / max(times[-1], 1) * span_h * 3_600_000
     times = np.where(random.random(size) < 0.2, np.round(times / 600_000) * 600_000, times)
+    quiet = np.random.default_rng([seed, 1])  # of its own, so that pauses leave the rest of a world as it is
+    if pauses:
+        _pause(quiet, times)
     late = random.random(size) < 0.15
     times = np.where(late, times - random.exponential(3_600_000, size), times).astype(np.int64)
     events = [_event(random, i, int(time), payers, shops) for i, time in enumerate(times)]
+    _silence(quiet, events)
     frame = pl.DataFrame(
         [_typed(event) for event in events], schema={name: _SCHEMA[type] for name, type in _FIELDS.items()}
     ).with_columns(
@@ -154,6 +163,23 @@ def make_world(seed: int, size: int, payers: int = 4, shops: int = 3, span_h: fl
         rows, schema={"id": pl.String, "is_fraud": pl.Boolean, "known_at": pl.Datetime("us", "UTC")}
     )
     return World(events, frame, labels)
+
+
+def _pause(random: np.random.Generator, times: np.ndarray) -> None:
+    """Now and then nothing happens at all; some pauses are a horizon to the millisecond."""
+    for place in random.integers(1, max(len(times), 2), random.integers(min(4, len(times)))):
+        pause = random.choice(PAUSES_MS) + random.choice([-1, 0, 0, 1, 600_000])
+        times[place:] += pause - (times[place] - times[place - 1] if random.random() < 0.7 else 0)
+
+
+def _silence(random: np.random.Generator, events: list[dict[str, Any]]) -> None:
+    """One payer and one shop are not heard of for a while."""
+    for entity in ("payer", "shop"):
+        quiet = events[random.integers(len(events))][entity]
+        start, length = random.integers(len(events)), random.integers(len(events))
+        for event in events[start : start + length]:
+            if event[entity] == quiet:
+                event[entity] = None
 
 
 def _event(random: np.random.Generator, number: int, time: int, payers: int, shops: int) -> dict[str, Any]:
