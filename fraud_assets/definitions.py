@@ -6,6 +6,7 @@ from fraud_assets import orchestration
 from fraud_assets.orchestration import checks, jobs, schedules, sensors
 from fraud_assets.orchestration.handles import HandleStore
 from fraud_assets.orchestration.resources import Platform
+from fraud_assets.runs.address import RESOURCE, Address
 
 
 @dg.definitions
@@ -18,6 +19,10 @@ def definitions() -> dg.Definitions:
         jobs=jobs,
         schedules=schedules,
         sensors=sensors,
-        resources={"platform": platform, "handles": HandleStore(platform=platform)},
+        resources={
+            "platform": platform,
+            "handles": HandleStore(platform=platform),
+            RESOURCE: Address(lake=platform.settings.lake_uri),
+        },
         executor=dg.in_process_executor,
     )

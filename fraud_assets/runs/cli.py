@@ -34,10 +34,13 @@ def backfill(
     start, end = _checked_range(settings, asset, first.date(), last.date())
     console = Console(stderr=True)
     client = DagsterClient(settings)
-    if not in_process and client.reachable():
-        _backfill_remotely(client, console, asset, start, end)
-    else:
+    if in_process or not client.reachable():
         _backfill_here(settings, console, asset, start, end)
+    elif stranger := client.stranger():
+        console.print(f"{stranger}: running here instead.", markup=False, soft_wrap=True)
+        _backfill_here(settings, console, asset, start, end)
+    else:
+        _backfill_remotely(client, console, asset, start, end)
 
 
 def _checked_range(settings: Settings, asset: str, start: date, end: date) -> tuple[date, date]:
@@ -64,14 +67,15 @@ def _bar(console: Console) -> Progress:
 def _backfill_remotely(client: DagsterClient, console: Console, asset: str, start: date, end: date) -> None:
     backfill_id = client.launch_backfill(asset, start.isoformat(), end.isoformat())
     console.print(f"backfill {backfill_id}: {client.url}/runs/b/{backfill_id}")
+    asked = (end - start).days + 1
     with _bar(console) as bar:
-        task = bar.add_task(asset, total=(end - start).days + 1)
+        task = bar.add_task(asset, total=asked)
         for progress in client.watch_backfill(backfill_id):
             bar.update(task, completed=progress.materialized + progress.failed)
-    if not progress.succeeded:
+    if not progress.succeeded or progress.targeted != asked:
         raise PlatformError(
-            f"Backfill {backfill_id} of {asset} ended {progress.status}: {progress.materialized} of {progress.targeted} "
-            f"partitions materialized, {progress.failed} failed. {progress.error or ''}\n"
+            f"Backfill {backfill_id} of {asset} ended {progress.status}: {progress.materialized} of {asked} "
+            f"partitions materialized, {progress.targeted} targeted, {progress.failed} failed. {progress.error or ''}\n"
             f"See {client.url}/runs/b/{backfill_id}, then run the same command again."
         )
 
@@ -115,6 +119,11 @@ def materialize(
         raise SettingsError("--from and --to belong together; give both or neither")
     console = Console(stderr=True)
     client = DagsterClient(load_settings())
+    if client.reachable() and (stranger := client.stranger()):
+        raise PlatformError(
+            f"{stranger}. Start this home's own with `spearhead up`, or set SPEARHEAD_HOME, SPEARHEAD_LAKE and "
+            "SPEARHEAD_DAGSTER_PORT to those of the Dagster that is meant."
+        )
     days = (first.date().isoformat(), last.date().isoformat()) if first and last else None
     run_id = client.launch_job(job, days)
     console.print(f"run {run_id}: {client.url}/runs/{run_id}")

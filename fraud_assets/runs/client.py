@@ -11,10 +11,18 @@ from typing import Any
 from fraud_core.errors import PlatformError
 from fraud_core.settings import Settings
 
+ADDRESS = "address"  # fraud_assets.runs.address; not imported, because that costs the import of Dagster
 LOCATION = "spearhead"
 REPOSITORY = "__repository__"
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
+
+_ADDRESS = """
+query($selector: ResourceSelector!) { topLevelResourceDetailsOrError(resourceSelector: $selector) {
+  __typename
+  ... on Error { message }
+  ... on ResourceDetails { configuredValues { key value } }
+} }"""
 
 _LAUNCH_BACKFILL = """
 mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
@@ -95,6 +103,7 @@ class DagsterClient:
 
     def __init__(self, settings: Settings):
         self.url = f"http://{settings.host}:{settings.dagster_port}"
+        self._lake = settings.lake_uri
 
     def reachable(self) -> bool:
         """Whether a Dagster webserver answers there."""
@@ -103,6 +112,27 @@ class DagsterClient:
                 return "dagster_webserver_version" in json.load(answer)
         except (OSError, ValueError):
             return False
+
+    def stranger(self) -> str | None:
+        """Why the Dagster there is not the one for these settings; None when its runs write our lake.
+
+        Any Dagster may listen on the port: another project's, or that of another home.
+        """
+        selector = {
+            "repositoryLocationName": LOCATION,
+            "repositoryName": REPOSITORY,
+            "resourceName": ADDRESS,
+        }
+        try:
+            found = self.query(_ADDRESS, {"selector": selector})
+            lakes = [
+                json.loads(value["value"]) for value in found["configuredValues"] if value["key"] == "lake"
+            ]
+        except (PlatformError, KeyError, TypeError, ValueError, AttributeError):
+            return f"The Dagster at {self.url} has no code location {LOCATION!r} of Spearhead that is loaded"
+        if lakes == [self._lake]:
+            return None
+        return f"The Dagster at {self.url} works on another lake: {', '.join(lakes)} instead of {self._lake}"
 
     def query(self, text: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         """Run one GraphQL operation. Raises PlatformError with the server's own message."""
