@@ -16,18 +16,18 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 from redis.exceptions import RedisError
 
-from fraud_core.contracts import check_event, parse_block
+from fraud_core.contracts import parse_block
 from fraud_core.errors import LogUnavailable, LostRange
 from fraud_core.log import SCORER, Entries, Log, Shard, open_log
 from fraud_core.settings import Settings
 from fraud_serving.runtime import Runtime
 from fraud_serving.scoring import metrics
-from fraud_serving.scoring.submission import Answered, Conflict, Outcome, Submission, submit
+from fraud_serving.scoring.reading import ContractBroken, NotJson, read_submission
+from fraud_serving.scoring.submission import Answered, Conflict, Outcome, Submission
 
 log = logging.getLogger(__name__)
 
@@ -149,13 +149,16 @@ class StreamScorer:
     def _submission(self, pending: Pending) -> Submission | None:
         """None for an event that breaks the contract: the lake's quarantine is where it is kept."""
         try:
-            event: Any = msgspec.json.decode(pending.payload)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            event = None
-        if not isinstance(event, dict) or check_event(self._contract, event, pending.known_ms):
+            return read_submission(
+                self._contract,
+                pending.payload,
+                known_ms=pending.known_ms,
+                trace_id=secrets.token_hex(16),
+                received=time.monotonic(),
+            )
+        except (NotJson, ContractBroken):
             metrics.REFUSED.labels("stream").inc()
             return None
-        return submit(self._contract, event, secrets.token_hex(16), time.monotonic())
 
     async def _settle(self, chunk: list[Submission]) -> None:
         """Score until every decision is logged, here or by whoever holds the claim; conflicts are counted and left."""

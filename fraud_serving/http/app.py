@@ -25,8 +25,8 @@ from fraud_serving.http.requests import (
     MAX_EVENT_BYTES,
     Refused,
     read_batch,
+    read_body,
     read_event,
-    read_json,
     trace_id_of,
 )
 from fraud_serving.models.loaded import LoadedModel
@@ -80,8 +80,8 @@ class HttpApp:
         """POST /v1/score."""
         received, trace_id = time.monotonic(), trace_id_of(request)
         try:
-            event = await read_json(request, MAX_EVENT_BYTES, trace_id)
-            submission = read_event(self._contract, event, trace_id, received, "http")
+            body = await read_body(request, MAX_EVENT_BYTES, trace_id)
+            submission = read_event(self._contract, body, trace_id, received, "http")
         except Refused as refused:
             return respond(refused.document)
         [outcome] = await self.runtime.scorer.score([submission])
@@ -95,7 +95,7 @@ class HttpApp:
         """POST /v1/score/batch. One batch at a time and in small chunks, so that single requests hardly notice."""
         received, trace_id = time.monotonic(), trace_id_of(request)
         try:
-            events = read_batch(await read_json(request, MAX_BATCH_BYTES, trace_id), trace_id)
+            events = read_batch(await read_body(request, MAX_BATCH_BYTES, trace_id), trace_id)
         except Refused as refused:
             return respond(refused.document)
         items: list[bytes] = []
@@ -105,7 +105,7 @@ class HttpApp:
                 await asyncio.sleep(0)
         return Response(b'{"results":[' + b",".join(items) + b"]}", media_type=JSON)
 
-    async def _score_chunk(self, events: list[Any], trace_id: str, received: float) -> list[bytes]:
+    async def _score_chunk(self, events: list[bytes], trace_id: str, received: float) -> list[bytes]:
         items: list[bytes] = [b""] * len(events)
         places, submissions = [], []
         for place, event in enumerate(events):

@@ -1,4 +1,4 @@
-"""Reading requests: bounded bodies, strict JSON, trace ids, events that keep the contract."""
+"""Reading requests: bounded bodies, trace ids, batches, events that keep the contract."""
 
 import re
 import secrets
@@ -8,15 +8,17 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 
-from fraud_core.contracts import Contract, check_event
+from fraud_core.contracts import Contract
 from fraud_serving.http.problems import problem
 from fraud_serving.scoring import metrics
-from fraud_serving.scoring.submission import Submission, submit
+from fraud_serving.scoring.reading import ContractBroken, NotJson, read_submission
+from fraud_serving.scoring.submission import Submission
 
 MAX_EVENT_BYTES = 64 * 1024
 MAX_BATCH_BYTES = 4 * 1024 * 1024
 MAX_BATCH_EVENTS = 1000
 
+_BATCH = msgspec.json.Decoder(dict[str, list[msgspec.Raw]])
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -35,8 +37,8 @@ def trace_id_of(request: Request) -> str:
     return found[1] if found else secrets.token_hex(16)
 
 
-async def read_json(request: Request, limit: int, trace_id: str) -> Any:
-    """The body as JSON. Raises Refused when it is longer than `limit` bytes or no JSON."""
+async def read_body(request: Request, limit: int, trace_id: str) -> bytes:
+    """The body. Raises Refused when it is longer than `limit` bytes."""
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > limit:
         raise Refused(_too_large(limit, trace_id))
@@ -46,38 +48,34 @@ async def read_json(request: Request, limit: int, trace_id: str) -> Any:
         if size > limit:
             raise Refused(_too_large(limit, trace_id))
         chunks.append(chunk)
-    try:
-        return msgspec.json.decode(b"".join(chunks))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Refused(
-            problem("malformed-body", f"Expected JSON in UTF-8: {error}. See /docs for an example.", trace_id)
-        ) from None
+    return b"".join(chunks)
 
 
-def read_event(contract: Contract, event: Any, trace_id: str, received: float, source: str) -> Submission:
+def read_event(contract: Contract, payload: bytes, trace_id: str, received: float, source: str) -> Submission:
     """One event that keeps the contract. Raises Refused with every violation named."""
-    if not isinstance(event, dict):
-        found = type(event).__name__
-        raise Refused(
-            problem("invalid-event", f"Expected a JSON object with one event, found {found}.", trace_id)
+    try:
+        return read_submission(
+            contract, payload, known_ms=time.time_ns() // 1_000_000, trace_id=trace_id, received=received
         )
-    violations = check_event(contract, event, time.time_ns() // 1_000_000)
-    if violations:
+    except NotJson as error:
         metrics.REFUSED.labels(source).inc()
-        codes = ", ".join(violation.code for violation in violations)
-        raise Refused(
-            problem("invalid-event", f"{len(violations)} violation(s): {codes}.", trace_id, violations)
-        )
-    return submit(contract, event, trace_id, received)
+        raise Refused(problem("malformed-body", str(error), trace_id)) from None
+    except ContractBroken as error:
+        metrics.REFUSED.labels(source).inc()
+        raise Refused(problem("invalid-event", str(error), trace_id, error.violations)) from None
 
 
-def read_batch(body: Any, trace_id: str) -> list[Any]:
-    """The events of a batch. Raises Refused."""
-    events = body.get("events") if isinstance(body, dict) and body.keys() == {"events"} else None
-    if not isinstance(events, list):
+def read_batch(body: bytes, trace_id: str) -> list[bytes]:
+    """The events of a batch, each as its own bytes. Raises Refused."""
+    try:
+        batch = _BATCH.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        batch = {}
+    if batch.keys() != {"events"}:
         raise Refused(
             problem("malformed-body", 'Expected {"events": [event, …]} and nothing else.', trace_id)
         )
+    events = batch["events"]
     if len(events) > MAX_BATCH_EVENTS:
         raise Refused(
             problem(
@@ -86,7 +84,7 @@ def read_batch(body: Any, trace_id: str) -> list[Any]:
                 trace_id,
             )
         )
-    return events
+    return [bytes(event) for event in events]
 
 
 def _too_large(limit: int, trace_id: str) -> dict[str, Any]:

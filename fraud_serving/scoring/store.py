@@ -120,7 +120,9 @@ class Store:
     async def _send(self, commands: Sequence[Command]) -> list[Any]:
         try:
             replies = await exchange_async(self._client, commands)
-            if any(isinstance(reply, NoScriptError) for reply in replies):  # Redis was restarted without its file
+            if any(
+                isinstance(reply, NoScriptError) for reply in replies
+            ):  # Redis was restarted without its file
                 await self._load_scripts()
                 replies = await exchange_async(self._client, commands)
         except RedisError as error:

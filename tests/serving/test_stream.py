@@ -67,6 +67,9 @@ def test_fresh_events_are_scored_once_and_history_bad_rows_and_repeats_are_passe
             Entry("json", payload(fresh)),
             Entry("json", payload(event(amount_minor=-5))),
             Entry("json", b"not json"),
+            Entry("json", b'{"transaction_id":' + b"[" * 5000 + b"]" * 5000 + b"}"),
+            Entry("json", payload(event())[:-1] + b',"merchant_id":"mer_000999"}'),
+            Entry("block", b"garbage"),
             Entry("json", payload(event()), virtual_ms=old_ms),
         ],
     )

@@ -104,6 +104,9 @@ def test_the_service_scores_repeats_refuses_and_documents(serving: Settings) -> 
                 status,
                 "application/problem+json",
             )
+        nested = b'{"transaction_id":' + b"[" * 30_000 + b"]" * 30_000 + b"}"
+        assert client.post("/v1/score", content=nested).status_code == 400
+        assert client.post("/v1/score/batch", content=b'{"events":[' + nested + b"]}").status_code == 400
         codes = {each["code"] for each in problems[422].json()["violations"]}
         assert {"amount_minor.minimum", "row.unknown_field"} <= codes
 
