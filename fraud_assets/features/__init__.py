@@ -1,5 +1,6 @@
 """The feature table: the offline execution of the feature set, one row per transaction, by event date."""
 
 from fraud_assets.features.build import FEATURES, build_features, feature_table_schema
+from fraud_assets.features.late import earliest_day_known_since
 
-__all__ = ["FEATURES", "build_features", "feature_table_schema"]
+__all__ = ["FEATURES", "build_features", "earliest_day_known_since", "feature_table_schema"]

@@ -23,14 +23,14 @@ def read_transactions(
     stream was read first. Raises LakeError when the table does not exist.
     """
     rows = lake.scan(TRANSACTIONS)
-    if date_from is not None:
-        rows = rows.filter(pl.col("event_date") >= date_from)
-    if date_to is not None:
-        rows = rows.filter(pl.col("event_date") <= date_to)
     scored = rows.filter(pl.col("_stream") == DECISIONS)
     sent = rows.filter(pl.col("_stream") != DECISIONS).join(
         scored.select(contract.event_id), on=contract.event_id, how="anti"
     )
-    # The choice between the copies comes first: a copy that lost must not return because it became known later.
+    # The choice between the copies comes first: a copy that lost must not return because it is dated or known otherwise.
     once = pl.concat([sent, scored])
+    if date_from is not None:
+        once = once.filter(pl.col("event_date") >= date_from)
+    if date_to is not None:
+        once = once.filter(pl.col("event_date") <= date_to)
     return once if known_from is None else once.filter(pl.col("known_at") >= known_from)

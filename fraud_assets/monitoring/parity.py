@@ -11,7 +11,7 @@ import polars as pl
 
 from fraud_assets.features import FEATURES
 from fraud_assets.lake import Lake
-from fraud_core.contracts import Contract
+from fraud_core.contracts import Contract, Contracts
 from fraud_core.features import FeatureSet
 
 
@@ -27,21 +27,35 @@ class Parity:
     """Differing values per feature; features without any are absent."""
     first_difference: dict[str, object] | None
     """The earliest differing value: event id, feature, served, recomputed."""
+    other_feature_sets: int = 0
+    """Decisions of the range that were made with another feature set, and are not compared."""
+
+    @property
+    def proved(self) -> bool:
+        """Every decision was compared, and no value differed."""
+        return self.values == 0 and self.compared == self.decisions
 
     @property
     def values(self) -> int:
         return sum(self.mismatches.values())
 
 
-def feature_parity(lake: Lake, contract: Contract, features: FeatureSet, first: date, last: date) -> Parity:
+def feature_parity(lake: Lake, contracts: Contracts, features: FeatureSet, first: date, last: date) -> Parity:
     """Compare every decision dated `first`..`last` (event dates) with the feature table."""
-    days = pl.col("event_date").is_between(first, last)
-    served = (
+    contract, days = contracts.transactions, pl.col("event_date").is_between(first, last)
+    with_features = (
         lake.scan("decisions")
-        .filter(days & (pl.col("feature_set_hash") == features.hash) & pl.col("vector").is_not_null())
-        .select(contract.event_id, contract.event_time, "vector")
+        .filter(days & (pl.col("vector").list.len() > 0))
+        .select(
+            pl.col(contracts.decisions.event_id).alias(contract.event_id),
+            pl.col(contracts.decisions.event_time).alias(contract.event_time),
+            "vector",
+            (pl.col("feature_set_hash") == features.hash).alias("ours"),
+        )
         .collect()
     )
+    served = with_features.filter("ours").drop("ours")
+    others = len(with_features) - len(served)
     table = (
         lake.scan(FEATURES)
         .filter(days & (pl.col("feature_set_hash") == features.hash))
@@ -49,7 +63,7 @@ def feature_parity(lake: Lake, contract: Contract, features: FeatureSet, first: 
     )
     both = served.lazy().join(table, on=contract.event_id).sort(contract.event_time).collect()
     if both.is_empty():
-        return Parity(len(served), 0, {}, None)
+        return Parity(len(served), 0, {}, None, others)
     online = np.array(both["vector"].to_list(), dtype=np.float32)
     offline = both.select(features.names).to_numpy().astype(np.float32)
     differs = ~((online == offline) | (np.isnan(online) & np.isnan(offline)))
@@ -59,6 +73,7 @@ def feature_parity(lake: Lake, contract: Contract, features: FeatureSet, first: 
         len(both),
         counts,
         _first(contract, features, both, online=online, offline=offline, differs=differs),
+        others,
     )
 
 

@@ -238,10 +238,12 @@ def _report(judgement: Judgement) -> dg.MarkdownMetadataValue:
 )
 def release(context: dg.AssetExecutionContext, platform: Platform, evaluation: Handle) -> Handle:
     """Write the bundle of the judged model, and make it the challenger."""
-    if not evaluation["passed"]:
-        raise TrainingError("The gate refused this model: " + "; ".join(evaluation["reasons"]))
     rows, trained = _trained(platform, evaluation)
+    # Judged again, because another model may have become the champion since the evaluation.
     judgement = judge_candidate(trained, rows, platform.bundles, feature_hashes=platform.features.hashes)
+    verdict = gate(judgement.candidate, judgement.champion)
+    if not verdict.passed:
+        raise TrainingError("The gate refused this model: " + "; ".join(verdict.reasons))
     bundle = assemble_bundle(
         platform.bundles,
         trained,

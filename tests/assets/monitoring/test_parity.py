@@ -22,7 +22,7 @@ def compare(settings: Settings, lake: Lake) -> Parity:
     today = datetime.now(UTC).date()
     span = (today - timedelta(days=1), today)
     build_features(lake, contracts, features, *span)
-    return feature_parity(lake, contracts.transactions, features, *span)
+    return feature_parity(lake, contracts, features, *span)
 
 
 @pytest.fixture
@@ -65,4 +65,12 @@ def test_decisions_of_another_feature_set_are_not_compared(decided: Settings) ->
     lake = open_lake(decided)
     rows = lake.scan("decisions").collect()
     lake.replace("decisions", rows.with_columns(feature_set_hash=pl.lit("another")), "true")
-    assert compare(decided, lake) == Parity(0, 0, {}, None)
+    found = compare(decided, lake)
+    assert (found.decisions, found.compared, found.values) == (0, 0, 0)
+    assert found.other_feature_sets > 0
+
+
+def test_nothing_is_proved_while_decisions_wait_for_their_features() -> None:
+    assert Parity(5, 5, {}, None).proved
+    assert not Parity(5, 0, {}, None).proved
+    assert not Parity(5, 5, {"amount": 1}, {}).proved
