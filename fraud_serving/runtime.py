@@ -114,8 +114,9 @@ class Runtime:
             missing["triton"] = (
                 f"{reason}: Triton at {self.settings.triton_address} does not serve the champion."
             )
-        # A champion that serves while a newer one cannot be loaded is worth an alarm, not an outage.
-        blocking = missing.keys() - ({"model"} if self.models.current.champion else set())
+        # A model that serves while the champion cannot be loaded is worth an alarm, not an outage.
+        live = self.models.current
+        blocking = missing.keys() - ({"model"} if live.champion or live.previous else set())
         return Readiness(not blocking, missing)
 
     def triton_problem(self) -> str | None:

@@ -35,24 +35,11 @@ async def score(
 
     `deadline` is a time of time.monotonic().
     """
-    champion, reason = live.champion, None
-    if champion is None:
-        return Scored("none", "none", None, None, NO_MODEL)
-    selected = champion.select(vectors)
-    if remote is not None:
-        reason = remote.health(champion.version)
-        if reason is None:
-            try:
-                timeout_s = max((deadline - time.monotonic()) * REMOTE_SHARE, 0.005)
-                scores = _sound(await remote.score(champion.version, selected, timeout_s))
-                return Scored("champion", remote.name, scores, champion, None)
-            except BackendFailed as error:
-                reason = error.code
-    try:
-        scores = _sound(await local.score(champion.version, selected, 0.0))
-        return Scored("champion", local.name, scores, champion, reason)
-    except BackendFailed as error:
-        reason = error.code
+    champion, reason = live.champion, NO_MODEL
+    if champion is not None:
+        found, reason = await _score_champion(champion, vectors, local, remote, deadline)
+        if found is not None:
+            return found
     previous = live.previous
     if previous is not None:
         try:
@@ -61,6 +48,27 @@ async def score(
         except BackendFailed as error:
             reason = error.code
     return Scored("none", "none", None, None, reason)
+
+
+async def _score_champion(
+    champion: LoadedModel, vectors: Matrix, local: Backend, remote: Backend | None, deadline: float
+) -> tuple[Scored | None, str]:
+    """What the champion gave, or None and why it gave nothing."""
+    selected, reason = champion.select(vectors), None
+    if remote is not None:
+        reason = remote.health(champion.version)
+        if reason is None:
+            try:
+                timeout_s = max((deadline - time.monotonic()) * REMOTE_SHARE, 0.005)
+                scores = _sound(await remote.score(champion.version, selected, timeout_s))
+                return Scored("champion", remote.name, scores, champion, None), ""
+            except BackendFailed as error:
+                reason = error.code
+    try:
+        scores = _sound(await local.score(champion.version, selected, 0.0))
+    except BackendFailed as error:
+        return None, error.code
+    return Scored("champion", local.name, scores, champion, reason), ""
 
 
 def _sound(scores: Matrix) -> Matrix:

@@ -2,7 +2,7 @@
 
 `aliases.json` is the only truth and is read about once a second. A version is loaded, warmed and proved by its golden
 rows first; then one assignment makes it live. A version that cannot be loaded leaves the old one serving, is reported,
-and is tried again.
+and is tried again every few seconds. Where there is no old one, as after a start, the previous model serves.
 """
 
 import asyncio
@@ -52,6 +52,8 @@ class LiveModels:
         self._local = local
         self._remote = remote
         self._grace_s = grace_s
+        self._seen = 0
+        """Generation of the aliases that was tried last, whatever came of it."""
         self._retry_at = 0.0
         self._leaving: dict[str, float] = {}
 
@@ -62,9 +64,10 @@ class LiveModels:
         except SpearheadError as error:
             self._report(str(error))
             return
-        live = self.current
-        changed = aliases.generation != live.generation
-        if aliases.champion and (changed or (live.problem and time.monotonic() >= self._retry_at)):
+        changed = aliases.generation != self._seen
+        self._seen = aliases.generation
+        again = self.current.problem and time.monotonic() >= self._retry_at
+        if aliases.champion and (changed or again):
             await self._follow(aliases)
         await self._let_go()
 
@@ -76,21 +79,32 @@ class LiveModels:
             champion = known.get(aliases.champion) or await self._load(aliases.champion)
         except SpearheadError as error:
             self._retry_at = time.monotonic() + RETRY_S
+            if (
+                live.champion is None
+            ):  # nothing serves that could go on: the next step of the ladder is needed now
+                self._make_live(replace(live, previous=await self._previous(aliases, known)))
             self._report(str(error))
             return
-        previous = None
-        if aliases.previous:
-            try:
-                previous = known.get(aliases.previous) or await self._load(aliases.previous)
-            except SpearheadError as error:  # the champion serves all the same
-                log.warning("The previous model cannot be loaded as a fallback: %s", error)
-        self.current = Live(aliases.generation, champion, previous, None)
-        kept = {model.version for model in (champion, previous) if model}
+        self._make_live(Live(aliases.generation, champion, await self._previous(aliases, known), None))
+        log.info("%s is live (generation %d)", champion.version, aliases.generation)
+
+    async def _previous(self, aliases: Aliases, known: dict[str, LoadedModel]) -> LoadedModel | None:
+        if not aliases.previous:
+            return None
+        try:
+            return known.get(aliases.previous) or await self._load(aliases.previous)
+        except SpearheadError as error:  # the step below it answers all the same
+            log.warning("The previous model cannot be loaded as a fallback: %s", error)
+            return None
+
+    def _make_live(self, live: Live) -> None:
+        before, self.current = self.current, live
+        kept = {model.version for model in (live.champion, live.previous) if model}
         leave_at = time.monotonic() + self._grace_s
-        self._leaving.update({version: leave_at for version in known if version not in kept})
+        left = {model.version for model in (before.champion, before.previous) if model} - kept
+        self._leaving.update(dict.fromkeys(left, leave_at))
         for version in kept:
             self._leaving.pop(version, None)
-        log.info("%s is live (generation %d)", champion.version, aliases.generation)
 
     async def _load(self, version: str) -> LoadedModel:
         bundle = await asyncio.to_thread(load_bundle, self._bundles / version)

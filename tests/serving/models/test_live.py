@@ -1,0 +1,79 @@
+"""Following the aliases when what they name is bad."""
+
+import json
+from typing import Any
+
+import pytest
+
+import fraud_serving.models.live as live
+from fraud_core.release import Bundle, PathAliasStore, challenge, promote
+from fraud_core.settings import Settings
+from fraud_serving.runtime import Runtime
+from tests.serving.samples import event, make_bundle
+from tests.serving.scoring.test_scorer import score
+
+pytestmark = pytest.mark.valkey
+
+
+def release(settings: Settings, bundle: Bundle) -> None:
+    store, actor = PathAliasStore(settings.bundles_path), {"actor": "test", "reason": "test"}
+    challenge(store, settings.bundles_path, bundle.version, **actor)
+    promote(store, settings.bundles_path, bundle.version, **actor)
+
+
+def tamper(bundle: Bundle) -> bytes:
+    path = bundle.path / "model.onnx"
+    sound = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(sound[:-1] + b"x")
+    return sound
+
+
+def test_a_bad_champion_at_the_start_leaves_the_previous_model_to_answer_until_it_is_mended(
+    serving: Settings, with_runtime: Any
+) -> None:
+    first = PathAliasStore(serving.bundles_path).read().champion
+    second = make_bundle(serving.bundles_path, seed=2)
+    release(serving, second)
+    sound = tamper(second)
+
+    async def body(runtime: Runtime) -> None:
+        [outcome] = await score(runtime, event())
+        answer = json.loads(outcome.content)
+        assert (answer["route"], answer["model_version"], answer["degraded"]) == ("previous", first, True)
+        assert answer["fallback_reason"] == "no_model"
+        assert runtime.readiness().ready
+        assert second.version in runtime.readiness().missing["model"]
+
+        (second.path / "model.onnx").write_bytes(sound)
+        runtime.models._retry_at = 0.0
+        await runtime.models.refresh()
+        [outcome] = await score(runtime, event())
+        answer = json.loads(outcome.content)
+        assert (answer["route"], answer["model_version"]) == ("champion", second.version)
+        assert runtime.readiness().missing == {}
+
+    with_runtime(serving, body)
+
+
+def test_a_bundle_that_cannot_be_loaded_is_not_tried_again_at_every_look(
+    serving: Settings, with_runtime: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+    load = live.load_bundle
+    monkeypatch.setattr(live, "load_bundle", lambda path: (tried.append(path.name), load(path))[1])
+
+    async def body(runtime: Runtime) -> None:
+        second = make_bundle(serving.bundles_path, seed=2)
+        release(serving, second)
+        tamper(second)
+        for _ in range(4):
+            await runtime.models.refresh()
+        assert tried.count(second.version) == 1
+        runtime.models._retry_at = 0.0
+        await runtime.models.refresh()
+        assert tried.count(second.version) == 2
+        [outcome] = await score(runtime, event())
+        assert json.loads(outcome.content)["route"] == "champion"
+
+    with_runtime(serving, body)
