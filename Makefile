@@ -56,9 +56,11 @@ $(STAMPS)/triton: $(STAMPS)/venv requirements/triton.txt
 	  echo "Triton's wheel needs a Python 3.11 beside this one: scoring runs on ONNX Runtime in process."; \
 	else \
 	  echo "Installing Triton into .venv-triton"; \
-	  test -x .venv-triton/bin/python || "$$python" -m venv --without-pip .venv-triton; \
-	  $(UV) pip install --python .venv-triton/bin/python --no-deps --require-hashes -r requirements/triton.txt \
-	    || $(BIN)/python -m pip --python .venv-triton/bin/python install --no-deps --require-hashes -r requirements/triton.txt; \
+	  { { test -x .venv-triton/bin/python || "$$python" -m venv --without-pip .venv-triton; } && { \
+	    $(UV) pip install --python .venv-triton/bin/python --no-deps --require-hashes -r requirements/triton.txt \
+	    || $(BIN)/python -m pip --python .venv-triton/bin/python install --no-deps --require-hashes -r requirements/triton.txt; }; } || { \
+	  echo "Triton's wheel was not installed, as said above (it needs glibc 2.35 or newer, and a registry that has it):" >&2; \
+	  echo "scoring runs on ONNX Runtime in process. To try again: spearhead triton install" >&2; }; \
 	fi
 	@touch $@
 

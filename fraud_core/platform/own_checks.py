@@ -11,8 +11,9 @@ from fraud_core.cli.discovery import offered_commands
 from fraud_core.errors import ContractError, PlatformError
 from fraud_core.platform.checks import Check
 from fraud_core.platform.ports import describe_holder, is_free
-from fraud_core.platform.services import local_services, wants_triton
+from fraud_core.platform.services import local_services
 from fraud_core.platform.state import read_state
+from fraud_core.platform.triton import starts_triton, triton_problem
 from fraud_core.settings import Settings
 
 ENOUGH_DISK_GIB = 5.0
@@ -83,10 +84,10 @@ def check_lake(settings: Settings) -> Iterable[Check]:
 
 
 def check_triton(settings: Settings) -> Iterable[Check]:
-    """The Triton server of the local platform is installed, where it is wanted."""
+    """The Triton server of the local platform can run, where it is wanted."""
     advice = "`make install` puts it into .venv-triton on Linux x86-64 with Python 3.11; ONNX Runtime in process scores without it."
     try:
-        wanted = wants_triton(settings)
+        wanted = starts_triton(settings)
     except PlatformError as error:
         yield Check("triton", False, str(error), advice)
         return
@@ -95,7 +96,7 @@ def check_triton(settings: Settings) -> Iterable[Check]:
     elif settings.backend == "onnxruntime":
         yield Check("triton", True, "not wanted: SPEARHEAD_BACKEND is onnxruntime")
     else:
-        found = f"installed in {settings.triton_env}" if wanted else f"{settings.triton_env} is not there"
+        found = triton_problem(settings) or f"installed in {settings.triton_env}"
         yield Check("triton", wanted, found, advice, required=False)
 
 

@@ -39,6 +39,21 @@ def spawn(
         )
 
 
+def run_to_end(
+    argv: Sequence[str], environment: Mapping[str, str], timeout_s: float
+) -> subprocess.CompletedProcess[str]:
+    """Run a short command with these variables added; raises subprocess.TimeoutExpired after `timeout_s`."""
+    return subprocess.run(
+        argv,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=timeout_s,
+        check=False,
+    )
+
+
 def terminate(process: subprocess.Popen[bytes], timeout_s: float) -> None:
     """End a process and its group: TERM first, KILL for what is left after `timeout_s`."""
     _signal_group(process.pid, signal.SIGTERM)

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
-from fraud_core.errors import PlatformError
 from fraud_core.log.valkey import valkey_command
 from fraud_core.platform.dagster_home import (
     DEFINITIONS_MODULE,
@@ -16,6 +15,7 @@ from fraud_core.platform.dagster_home import (
 )
 from fraud_core.platform.probe import HttpReady, RedisReady, TcpReady
 from fraud_core.platform.service import Port, Service
+from fraud_core.platform.triton import starts_triton
 from fraud_core.settings import Settings
 
 BIN = Path(sys.executable).parent
@@ -34,7 +34,7 @@ def local_services(settings: Settings, commands: Collection[str]) -> list[Servic
     services += _dagster(settings, log)
     services.append(_reports(settings))
     serving_after = log
-    if "triton" in commands and wants_triton(settings):
+    if "triton" in commands and starts_triton(settings):
         services.append(_triton(settings))
         serving_after = (*log, "triton")
     if "serve" in commands:
@@ -55,19 +55,6 @@ def prepare_home(settings: Settings) -> None:
 def valkey_data(settings: Settings) -> Path:
     """Folder of the embedded Valkey's append-only file."""
     return settings.home_path / "valkey"
-
-
-def wants_triton(settings: Settings) -> bool:
-    """Whether the platform starts a Triton of its own. Raises PlatformError when it is demanded and not installed."""
-    if settings.triton_url or settings.backend == "onnxruntime":
-        return False
-    installed = (settings.triton_env / "bin" / "python").exists()
-    if settings.backend == "triton" and not installed:
-        raise PlatformError(
-            f"SPEARHEAD_BACKEND=triton expects the Triton server in {settings.triton_env}, which is not there. Run `make install` "
-            "(Linux x86-64, with Python 3.11), point SPEARHEAD_TRITON_URL at a Triton that runs, or use SPEARHEAD_BACKEND=auto."
-        )
-    return installed
 
 
 def _environment(settings: Settings, **more: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ from fraud_core.platform.service import Service
 from fraud_core.platform.services import local_services, prepare_home
 from fraud_core.platform.signals import stop_on_signals
 from fraud_core.platform.supervisor import Supervisor
+from fraud_core.platform.triton import triton_problem, wants_triton
 from fraud_core.settings import Settings
 
 MARKS = {
@@ -72,6 +73,12 @@ def running_platform(
         for command in EXPECTED_COMMANDS:
             if command not in offered_commands():
                 progress.console.print(f"  [yellow]`spearhead {command}` is not installed and is left out[/]")
+        if "triton" in offered_commands() and wants_triton(settings) and (why := triton_problem(settings)):
+            progress.console.print(
+                f"  Triton is left out, the model runs on ONNX Runtime in process. {why}",
+                style="yellow",
+                markup=False,
+            )
         with progress.under_way("starting services"):
             supervisor.start()
         yield settings, supervisor

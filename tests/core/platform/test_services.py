@@ -11,8 +11,9 @@ from fraud_core.platform.dagster_home import dagster_home, write_dagster_home
 from fraud_core.platform.ports import choose_free_ports
 from fraud_core.platform.probe import RedisReady, TcpReady
 from fraud_core.platform.service import Service
-from fraud_core.platform.services import local_services, prepare_home, wants_triton
+from fraud_core.platform.services import local_services, prepare_home
 from fraud_core.platform.supervisor import Supervisor
+from fraud_core.platform.triton import triton_problem
 from fraud_core.settings import Settings, load_settings
 
 TIERS = ("serve", "scorer", "triton")
@@ -53,16 +54,28 @@ def test_a_tier_that_is_not_installed_is_left_out(tmp_path: Path) -> None:
     assert not set(named(settings_under(tmp_path), ())) & {"serving", "scorer", "triton"}
 
 
+INSTALLED = Path(__file__).resolve().parents[3] / ".venv-triton"
+
+
+@pytest.mark.triton
+@pytest.mark.skipif(not INSTALLED.exists(), reason="Triton is not installed")
 def test_triton_is_started_where_it_is_installed_and_wanted(tmp_path: Path) -> None:
-    environment = tmp_path / "triton"
-    (environment / "bin").mkdir(parents=True)
-    (environment / "bin" / "python").touch()
-    assert wants_triton(settings_under(tmp_path, triton_env=environment))
-    assert not wants_triton(settings_under(tmp_path, triton_env=environment, backend="onnxruntime"))
-    assert not wants_triton(settings_under(tmp_path, triton_env=environment, triton_url="triton:8001"))
-    assert not wants_triton(settings_under(tmp_path, triton_env=tmp_path / "absent"))
-    with pytest.raises(PlatformError, match="make install"):
-        wants_triton(settings_under(tmp_path, triton_env=tmp_path / "absent", backend="triton"))
+    assert "triton" in named(settings_under(tmp_path, triton_env=INSTALLED))
+    assert "triton" not in named(settings_under(tmp_path, triton_env=INSTALLED, backend="onnxruntime"))
+    assert "triton" not in named(settings_under(tmp_path, triton_env=INSTALLED, triton_url="triton:8001"))
+
+
+def test_a_triton_that_cannot_run_is_left_out_unless_it_is_demanded(tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    (broken / "bin").mkdir(parents=True)
+    (broken / "bin" / "python").symlink_to("/bin/true")  # starts, and is no Python
+    for environment in (tmp_path / "absent", broken):
+        settings = settings_under(tmp_path, triton_env=environment)
+        assert triton_problem(settings)
+        assert "triton" not in named(settings)
+        assert "triton" not in named(settings)["serving"].depends
+        with pytest.raises(PlatformError, match="make install"):
+            named(settings.changed(backend="triton"))
 
 
 def test_dagster_accepts_the_generated_instance(tmp_path: Path) -> None:
