@@ -23,27 +23,38 @@ parameters {{ key: "intra_op_thread_count", value: {{ string_value: "1" }} }}
 
 
 def publish(bundle: Bundle, repository: Path) -> None:
-    """Put a bundle's model into the repository as `<version>/1/model.onnx`; complete or absent, never half."""
-    final = repository / bundle.version
-    if (final / "config.pbtxt").is_file():
+    """Put a bundle's model into the repository as `<version>/1/model.onnx`.
+
+    Each file is replaced as a whole, on disk before it has its name, and only where its content is another one: what a
+    crash or a full disk left behind is mended, and several workers may publish the same version at once.
+    """
+    folder = repository / bundle.version
+    config = CONFIG.format(
+        name=bundle.version, input=INPUT, output=OUTPUT, features=len(bundle.manifest.features)
+    )
+    _write(folder / "1" / "model.onnx", bundle.read(MODEL_ONNX))
+    _write(folder / "config.pbtxt", config.encode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    if path.is_file() and path.read_bytes() == content:
         return
-    repository.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{bundle.version}-", dir=repository))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    number, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
-        (temporary / "1").mkdir()
-        (temporary / "1" / "model.onnx").write_bytes(bundle.read(MODEL_ONNX))
-        config = CONFIG.format(
-            name=bundle.version, input=INPUT, output=OUTPUT, features=len(bundle.manifest.features)
-        )
-        (temporary / "config.pbtxt").write_text(config, encoding="utf-8")
-        temporary.chmod(0o755)
-        try:
-            os.rename(temporary, final)  # noqa: PTH104 - Path.rename is the same; this one says what it relies on
-        except OSError:
-            if not (final / "config.pbtxt").is_file():  # else another worker was first, with the same content
-                raise
+        with os.fdopen(number, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)  # Triton may run as another user
+        Path(temporary).replace(path)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        Path(temporary).unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def withdraw(version: str, repository: Path) -> None:

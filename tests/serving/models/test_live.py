@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-import fraud_serving.models.live as live
 from fraud_core.release import Bundle, PathAliasStore, challenge, promote
 from fraud_core.settings import Settings
+from fraud_serving.models import live
 from fraud_serving.runtime import Runtime
 from tests.serving.samples import event, make_bundle
 from tests.serving.scoring.test_scorer import score
