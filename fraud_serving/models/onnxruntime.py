@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fraud_core.errors import SpearheadError
 from fraud_core.release import Bundle
 from fraud_core.release.bundle import MODEL_ONNX
 from fraud_serving.models.backend import INPUT, OUTPUT, BackendFailed, Matrix
@@ -36,7 +37,7 @@ class OnnxRuntimeBackend:
             if len(matrix) <= ROWS_INLINE:
                 return _run(session, matrix)
             return await asyncio.to_thread(_run, session, matrix)
-        except Exception as error:  # onnxruntime raises bare RuntimeErrors; any of them is the model's
+        except Exception as error:  # whatever onnxruntime raises is the model's
             raise BackendFailed("onnxruntime_failed", f"{version} failed in process: {error}") from error
 
     def health(self, version: str) -> str | None:
@@ -58,11 +59,13 @@ def _open_session(bundle: Bundle) -> Any:
         session = onnxruntime.InferenceSession(
             bundle.read(MODEL_ONNX), options, providers=["CPUExecutionProvider"]
         )
-    except RuntimeError as error:
+        bundle.golden().check(lambda vectors: _run(session, vectors), "ONNX Runtime in process")
+    except SpearheadError:
+        raise
+    except Exception as error:  # onnxruntime's own errors have no base but this
         raise BackendFailed(
-            "onnxruntime_failed", f"{bundle.version}: model.onnx cannot be opened: {error}"
+            "onnxruntime_failed", f"{bundle.version}: model.onnx cannot be used: {error}"
         ) from error
-    bundle.golden().check(lambda vectors: _run(session, vectors), "ONNX Runtime in process")
     return session
 
 
