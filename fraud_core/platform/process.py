@@ -91,8 +91,15 @@ def sweep(token: str, grace_s: float = 5.0) -> int:
                 with contextlib.suppress(psutil.Error):
                     process.kill()
             psutil.wait_procs(remaining, timeout=1.0)
-            remaining = [process for process in marked(token) if process.status() != psutil.STATUS_ZOMBIE]
+            remaining = [process for process in marked(token) if _lives(process)]
     return len(swept)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:  # it ended since it was found
+        return False
 
 
 def log_tail(log: Path, lines: int = 15) -> str:

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from fraud_core.errors import PlatformError, PortInUse
+from fraud_core.platform.process import sweep
 from fraud_core.platform.service import Port, Service
 from fraud_core.platform.state import read_state
 from fraud_core.platform.supervisor import Supervisor
@@ -177,3 +178,11 @@ def test_a_signal_during_the_start_cleans_up_as_well(
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 7
     assert read_state(home) is None
+
+
+def test_a_process_that_ends_while_it_is_swept_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    found = psutil.Process(ended.pid)
+    ended.wait()
+    monkeypatch.setattr("fraud_core.platform.process.marked", lambda _token: [found])
+    assert sweep("any", grace_s=0.0) == 1
