@@ -1,7 +1,6 @@
 """`spearhead up | status | down | doctor | demo`: the platform on this machine."""
 
 import json
-import signal
 import subprocess
 import sys
 import threading
@@ -20,12 +19,13 @@ from fraud_core.errors import PlatformError
 from fraud_core.platform.checks import run_checks
 from fraud_core.platform.process import log_tail, sweep
 from fraud_core.platform.session import Progress, running_platform
-from fraud_core.platform.signals import StopRequested
+from fraud_core.platform.signals import StopRequested, stop_on_signals
 from fraud_core.platform.state import PlatformState, read_state, remove_state
 from fraud_core.settings import Settings, load_settings
 
 STOP_TIMEOUT_S = 60.0
 START_TIMEOUT_S = 180.0
+EXIT_INTERRUPTED = 130
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 
@@ -40,7 +40,11 @@ def up(
     settings = load_settings()
     console = Console(highlight=False)
     if detach:
-        _up_detached(settings, console)
+        try:
+            _up_detached(settings, console)
+        except StopRequested:
+            console.print("Stopped before everything was ready; nothing is left running.")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
         return
     progress = Progress(console)
     try:
@@ -122,34 +126,42 @@ def demo(
 def _up_detached(settings: Settings, console: Console) -> None:
     log = settings.home_path / "logs" / "up.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "fraud_core.cli", "up"],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    with stop_on_signals(lambda: None):  # also while ending: Ctrl-C pressed again changes nothing
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "fraud_core.cli", "up"],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            with console.status("starting services"):
+                _wait_until_ready(settings, process, log)
+        except BaseException:  # a platform that nobody was told of must not go on
+            process.terminate()
+            process.wait()
+            raise
+    state = read_state(settings.home_path)
+    if state is not None:
+        _print_addresses(console, state)
+
+
+def _wait_until_ready(settings: Settings, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
-    with console.status("starting services"):
-        while process.poll() is None:
-            state = read_state(settings.home_path)
-            mine = state is not None and state.supervisor_pid == process.pid
-            if (
-                state is not None
-                and mine
-                and state.services
-                and all(each.state == "ready" for each in state.services)
-            ):
-                _print_addresses(console, state)
-                return
-            if time.monotonic() > deadline:
-                process.send_signal(signal.SIGTERM)
-                process.wait()
-                raise PlatformError(
-                    f"The platform was not ready within {START_TIMEOUT_S:.0f} s. {_said(log)}"
-                )
-            time.sleep(0.2)
+    while process.poll() is None:
+        state = read_state(settings.home_path)
+        mine = state is not None and state.supervisor_pid == process.pid
+        if (
+            state is not None
+            and mine
+            and state.services
+            and all(each.state == "ready" for each in state.services)
+        ):
+            return
+        if time.monotonic() > deadline:
+            raise PlatformError(f"The platform was not ready within {START_TIMEOUT_S:.0f} s. {_said(log)}")
+        time.sleep(0.2)
     raise PlatformError(f"The platform did not start. {_said(log)}")
 
 

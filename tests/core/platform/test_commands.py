@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,15 @@ from fraud_core.platform.state import read_state
 from fraud_core.settings import Settings, load_settings
 
 
-def spearhead(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def environment(home: Path, **variables: str) -> dict[str, str]:
     ports = {f"SPEARHEAD_{name.upper()}": "0" for name in Settings.model_fields if name.endswith("_port")}
+    return {**os.environ, **ports, "SPEARHEAD_HOME": str(home), **variables}
+
+
+def spearhead(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "fraud_core.cli", *arguments],
-        env={**os.environ, **ports, "SPEARHEAD_HOME": str(home), **variables},
+        env=environment(home, **variables),
         capture_output=True,
         text=True,
         timeout=300,
@@ -56,6 +62,28 @@ def test_up_status_and_down_with_every_real_service(home: Path) -> None:
         state = read_state(home)
         assert spearhead(home, "down").returncode == 0
     assert state is not None
+    assert marked(state.token) == []
+
+
+@pytest.mark.platform
+def test_ctrl_c_during_a_detached_start_leaves_nothing_running(home: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "fraud_core.cli", "up", "--detach"],
+        env=environment(home),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 60
+        while (state := read_state(home)) is None or not state.services:
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[0]
+    assert process.returncode == 130, said
+    assert "nothing is left running" in said
+    assert read_state(home) is None
     assert marked(state.token) == []
 
 
