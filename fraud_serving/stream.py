@@ -9,6 +9,7 @@ old to act on); these are left to the next rebuild of the state.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import secrets
@@ -54,22 +55,29 @@ class StreamScorer:
         self._runtime = runtime
         self._log = events
         self._contract = runtime.contracts.transactions
-        self._max_age_ms = runtime.settings.scorer_max_age_s * 1000
+        self._max_age_ms = int(runtime.settings.scorer_max_age_s * 1000)
         self._positions: dict[Shard, int] = {}
         self._folded: tuple[int, dict[str, int]] = (-1, {})
+        self._stop = asyncio.Event()
         self.scored = 0
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Score until `stop` is set."""
+        """Score until `stop` is set. Raises LostRange when events are gone that neither it nor the state has seen."""
+        self._stop = stop
         while not stop.is_set():
             try:
                 found = await self.step()
             except LogUnavailable as error:
                 log.warning("%s", error)
-                await asyncio.sleep(RETRY_S)
+                await self._rest(RETRY_S)
                 continue
             if not found:
-                await asyncio.sleep(IDLE_S)
+                await self._rest(IDLE_S)
+
+    async def _rest(self, seconds: float) -> None:
+        """Sleep, but not past the wish to stop."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), seconds)
 
     async def step(self) -> int:
         """One read of every shard; returns how many entries were finished."""
@@ -77,14 +85,33 @@ class StreamScorer:
             self._positions = await asyncio.to_thread(self._begin)
         finished = 0
         for shard, after in list(self._positions.items()):
-            entries = await asyncio.to_thread(self._read, shard, after)
+            try:
+                entries = await asyncio.to_thread(self._read, shard, after)
+            except LostRange as error:
+                self._positions[shard] = await self._after_the_gap(shard, error)
+                continue
             if not len(entries):
                 continue
-            await self._score(entries)
+            if not await self._score(entries):
+                break  # asked to stop: what is not logged is read again at the next start
             await asyncio.to_thread(self._log.advance_reader, shard, SCORER, entries.end)
             self._positions[shard] = entries.end
             finished += len(entries)
         return finished
+
+    async def _after_the_gap(self, shard: Shard, error: LostRange) -> int:
+        """Where to go on when entries were removed unread: at the oldest one, if the state's rebuild has folded it and so
+        everything before it. Raises `error` otherwise, for then there are payments that nobody will ever decide."""
+        oldest = await asyncio.to_thread(self._log.oldest, shard)
+        folded = (await self._folded_until()).get(str(shard), 0)
+        if not 0 < oldest <= folded:
+            raise error
+        metrics.GAPS.inc()
+        log.error(
+            "%s The state was rebuilt from what is missing: scoring goes on at the oldest entry.", error
+        )
+        await asyncio.to_thread(self._log.advance_reader, shard, SCORER, oldest)
+        return oldest
 
     def _begin(self) -> dict[Shard, int]:
         """Go on where this reader stopped; on first use at the oldest entry, whatever is too old being passed over."""
@@ -104,7 +131,8 @@ class StreamScorer:
     def _read(self, shard: Shard, after: int) -> Entries:
         return self._log.read(shard, after, self._log.end(shard), ENTRIES)
 
-    async def _score(self, entries: Entries) -> None:
+    async def _score(self, entries: Entries) -> bool:
+        """Whether all of the entries are settled; not so only when asked to stop."""
         folded = (await self._folded_until()).get(str(entries.shard), 0)
         chunk: list[Submission] = []
         for pending in self._pending(entries, folded):
@@ -112,11 +140,13 @@ class StreamScorer:
             if submission is not None:
                 chunk.append(submission)
             if len(chunk) == CHUNK:
-                await self._settle(chunk)
+                if not await self._settle(chunk):
+                    return False
                 chunk = []
-        await self._settle(chunk)
+        return await self._settle(chunk)
 
     def _pending(self, entries: Entries, folded: int) -> Iterator[Pending]:
+        """Events to score. What is passed over is not unpacked: after a rebuild that may be all of history."""
         oldest_ms = time.time_ns() // 1_000_000 - self._max_age_ms
         for offset, kind, payload, append, virtual in zip(
             entries.offsets.tolist(),
@@ -126,25 +156,27 @@ class StreamScorer:
             entries.virtual_ms.tolist(),
             strict=True,
         ):
-            for pending in self._rows(kind, payload, min(append, virtual) if virtual >= 0 else append):
-                if offset <= folded:
-                    metrics.SKIPPED.labels("folded").inc()
-                elif pending.known_ms < oldest_ms:
-                    metrics.SKIPPED.labels("too_old").inc()
-                else:
-                    yield pending
+            known_ms = min(append, virtual) if virtual >= 0 else append
+            if offset <= folded:
+                metrics.SKIPPED.labels("folded").inc()
+            elif known_ms < oldest_ms:
+                metrics.SKIPPED.labels("too_old").inc()
+            elif kind == "json":
+                yield Pending(payload, known_ms)
+            else:
+                yield from self._rows(payload, known_ms, oldest_ms)
 
-    def _rows(self, kind: str, payload: bytes, known_ms: int) -> Iterator[Pending]:
-        if kind == "json":
-            yield Pending(payload, known_ms)
-            return
+    def _rows(self, payload: bytes, known_ms: int, oldest_ms: int) -> Iterator[Pending]:
         block = parse_block(self._contract, payload)
         virtual: Sequence[int | None] = (
             [None] * block.frame.height if block.virtual_ms is None else block.virtual_ms.to_list()
         )
         for row, own_ms in enumerate(virtual):
             row_ms = known_ms if own_ms is None else min(known_ms, own_ms)
-            yield Pending(block.payload(row), row_ms)
+            if row_ms < oldest_ms:
+                metrics.SKIPPED.labels("too_old").inc()
+            else:
+                yield Pending(block.payload(row), row_ms)
 
     def _submission(self, pending: Pending) -> Submission | None:
         """None for an event that breaks the contract: the lake's quarantine is where it is kept."""
@@ -160,18 +192,20 @@ class StreamScorer:
             metrics.REFUSED.labels("stream").inc()
             return None
 
-    async def _settle(self, chunk: list[Submission]) -> None:
-        """Score until every decision is logged, here or by whoever holds the claim; conflicts are counted and left."""
+    async def _settle(self, chunk: list[Submission]) -> bool:
+        """Score until every decision is logged, here or by whoever holds the claim; conflicts are counted and left.
+
+        False when asked to stop before that.
+        """
         while chunk:
+            if self._stop.is_set():
+                return False
             outcomes = await self._runtime.scorer.score(chunk)
             self.scored += sum(isinstance(found, Answered) and found.logged for found in outcomes)
-            chunk = [
-                submission
-                for submission, outcome in zip(chunk, outcomes, strict=True)
-                if not _is_settled(outcome)
-            ]
+            chunk = [each for each, found in zip(chunk, outcomes, strict=True) if not _is_settled(found)]
             if chunk:
-                await asyncio.sleep(RETRY_S)
+                await self._rest(RETRY_S)
+        return True
 
     async def _folded_until(self) -> dict[str, int]:
         """Shard to the offset up to which the state's rebuild has folded it, from the registry of epochs."""
@@ -181,7 +215,7 @@ class StreamScorer:
                 registered = await state.client.hget(state.calls.epochs_key, str(state.epoch()))
             except RedisError as error:
                 raise LogUnavailable(
-                    f"Redis does not answer: {error}. The scorer goes on when it does."
+                    f"Redis does not answer: {error}. Scoring goes on when it does."
                 ) from error
             self._folded = (state.epoch(), json.loads(registered)["ends"] if registered else {})
         return self._folded[1]
@@ -208,9 +242,11 @@ async def run(settings: Settings) -> None:
             await asyncio.sleep(RETRY_S)
         if not stop.is_set():
             events = open_log(settings)
-            scorer = StreamScorer(runtime, events)
-            log.warning("Scoring the stream %s", STREAM)
-            await scorer.run(stop)
-            events.close()
+            try:
+                scorer = StreamScorer(runtime, events)
+                log.warning("Scoring the stream %s", STREAM)
+                await scorer.run(stop)
+            finally:
+                events.close()
     finally:
         await runtime.stop()

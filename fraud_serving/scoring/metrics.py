@@ -27,7 +27,13 @@ REPEATS = Counter(
 UNLOGGED = Counter("spearhead_unlogged_decisions", "Decisions that could not be appended to the log.")
 REFUSED = Counter("spearhead_refused_events", "Events that broke the contract.", ("source",))
 SKIPPED = Counter(
-    "spearhead_scorer_skipped_events", "Events that the stream scorer passed over.", ("reason",)
+    "spearhead_scorer_skipped_events",
+    "Events that the stream scorer passed over; a block that was passed over unopened counts once.",
+    ("reason",),
+)
+GAPS = Counter(
+    "spearhead_scorer_gaps",
+    "Times that the stream scorer found entries removed that it had not read, all of them folded by a rebuild.",
 )
 SCORES = Histogram(
     "spearhead_score",

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import copy2, rmtree
 
-from fraud_core.errors import PlatformError
+from fraud_core.errors import PlatformError, PortInUse
+from fraud_core.platform.ports import describe_holder, is_free
 from fraud_core.settings import Settings
 from fraud_serving.triton_server.environment import TritonEnvironment
 
@@ -44,7 +45,11 @@ def prepare_backends(environment: TritonEnvironment, folder: Path) -> Path:
 def server_command(
     environment: TritonEnvironment, settings: Settings, *, threads: int = 4
 ) -> tuple[list[str], dict[str, str]]:
-    """Command line and extra environment variables of the server for these settings; prepares its folders."""
+    """Command line and extra environment variables of the server for these settings; prepares its folders.
+
+    Raises PortInUse before anything is touched: the folders and the shared memory may be those of a server that runs.
+    """
+    _require_free_ports(settings)
     backends = prepare_backends(environment, settings.triton_repository_path.parent / "backends")
     settings.triton_repository_path.mkdir(parents=True, exist_ok=True)
     environment.server.chmod(0o755)
@@ -72,6 +77,16 @@ def server_command(
     command = [str(environment.server), *(f"--{name}={value}" for name, value in options.items())]
     command.append(f"--backend-config=python,shm-default-byte-size={SHM_BYTES}")
     return command, {"LD_LIBRARY_PATH": environment.library_path, "OMP_NUM_THREADS": "1"}
+
+
+def _require_free_ports(settings: Settings) -> None:
+    for name in ("triton_http_port", "triton_grpc_port", "triton_metrics_port"):
+        port = getattr(settings, name)
+        if not is_free(settings.host, port):
+            raise PortInUse(
+                f"Triton needs port {port} on {settings.host}, which {describe_holder(port) or 'another process'} holds. Stop that "
+                f"(`spearhead down` for a platform of this kind), or set SPEARHEAD_{name.upper()} to a free port."
+            )
 
 
 @dataclass(frozen=True)

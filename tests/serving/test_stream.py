@@ -9,9 +9,11 @@ from typing import Any
 import polars as pl
 import pytest
 
+from fraud_core.errors import LostRange
 from fraud_core.log import SCORER, Entry, open_log
 from fraud_core.settings import Settings
 from fraud_serving.runtime import Runtime
+from fraud_serving.scoring.store import StoreUnavailable
 from fraud_serving.scoring.submission import submit
 from fraud_serving.stream import StreamScorer
 from tests.serving.samples import default_features, event, payload, wait_until
@@ -99,14 +101,81 @@ def test_events_that_a_rebuild_has_folded_are_not_applied_again(serving: Setting
     [offset] = log.append("transactions", [Entry("json", payload(folded))])
 
     async def body(runtime: Runtime) -> None:
-        state = runtime.state
-        registered = json.loads(await state.client.hget(state.calls.epochs_key, "1"))
-        record = json.dumps(registered | {"ends": {"transactions/0": offset}})
-        await state.client.hset(state.calls.epochs_key, "1", record)
+        await registered_until(runtime, offset)
         wait_until(lambda: time.time_ns() // 1_000_000 > offset >> 20, "the next millisecond")
         await asyncio.to_thread(log.append, "transactions", [Entry("json", payload(later))])
         await drain(serving, runtime)
 
     with_runtime(serving, body)
     assert decided(serving) == [later["transaction_id"]]
+    log.close()
+
+
+async def registered_until(runtime: Runtime, offset: int) -> None:
+    """As if a rebuild had folded the log up to `offset`."""
+    state = runtime.state
+    registered = json.loads(await state.client.hget(state.calls.epochs_key, "1"))
+    record = json.dumps(registered | {"ends": {"transactions/0": offset}})
+    await state.client.hset(state.calls.epochs_key, "1", record)
+
+
+@pytest.mark.parametrize("folded", [True, False])
+def test_entries_removed_unread_are_passed_over_only_where_a_rebuild_has_folded_them(
+    serving: Settings, with_runtime: Any, folded: bool
+) -> None:
+    log = open_log(serving)
+    [shard] = log.shards("transactions")
+    later = event()
+    offsets = [log.append("transactions", [Entry("json", payload(event()))])[0] for _ in range(3)]
+    log.advance_reader(shard, SCORER, offsets[0])
+    [last] = log.append("transactions", [Entry("json", payload(later))])
+
+    async def body(runtime: Runtime) -> None:
+        key = "spearhead:log:{transactions.0}"
+        await runtime.state.client.xtrim(
+            key, minid=f"{offsets[2] >> 20}-{offsets[2] & 0xFFFFF}", approximate=False
+        )
+        await registered_until(runtime, offsets[2] if folded else offsets[1])
+        scorer = StreamScorer(runtime, log)
+        if not folded:
+            with pytest.raises(LostRange, match="may be lost"):
+                await scorer.run(asyncio.Event())
+            return
+        while await scorer.step() == 0:
+            pass
+        assert log.readers(shard) == {SCORER: last}
+
+    with_runtime(serving, body)
+    assert decided(serving) == ([later["transaction_id"]] if folded else [])
+    log.close()
+
+
+def test_a_stop_is_heeded_while_decisions_cannot_be_logged_and_nothing_is_lost(
+    serving: Settings, with_runtime: Any
+) -> None:
+    log = open_log(serving)
+    [shard] = log.shards("transactions")
+    waiting = event()
+    log.append("transactions", [Entry("json", payload(waiting))])
+    hasty = serving.changed(deadline_ms=1000)  # a claim that was not finished is free after twice that
+
+    async def body(runtime: Runtime) -> None:
+        scorer, stop, finish = StreamScorer(runtime, log), asyncio.Event(), runtime.store.finish
+        tried = asyncio.Event()
+
+        async def refuse(_: Any) -> Any:
+            tried.set()
+            raise StoreUnavailable("redis_unreachable", "No memory left.")
+
+        runtime.store.finish = refuse  # type: ignore[method-assign]
+        running = asyncio.create_task(scorer.run(stop))
+        await tried.wait()
+        stop.set()
+        await asyncio.wait_for(running, 2)
+        assert log.readers(shard) == {SCORER: 0}
+        runtime.store.finish = finish  # type: ignore[method-assign]
+
+    with_runtime(hasty, body)
+    with_runtime(hasty, lambda runtime: drain(serving, runtime))
+    assert decided(serving) == [waiting["transaction_id"]]
     log.close()
