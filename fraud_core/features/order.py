@@ -82,15 +82,39 @@ def first_reading(events: pl.DataFrame, known_ms: Ints, epochs: Epochs | None) -
 def _read_by(events: pl.DataFrame, known_ms: Ints, cut: Cut) -> np.ndarray[Any, np.dtype[np.bool_]]:
     if isinstance(cut, int):
         return known_ms <= cut
-    within = pl.any_horizontal(
+    rows: np.ndarray[Any, np.dtype[np.bool_]] = events.select(_up_to(cut)).to_series().to_numpy()
+    return np.broadcast_to(rows, len(known_ms))
+
+
+def _up_to(ends: Mapping[tuple[str, int], int]) -> pl.Expr:
+    return pl.any_horizontal(
         pl.lit(False),
         *[
             (pl.col("_stream") == stream) & (pl.col("_shard") == shard) & (pl.col("_offset") <= end)
-            for (stream, shard), end in cut.items()
+            for (stream, shard), end in ends.items()
         ],
-    )
-    rows: np.ndarray[Any, np.dtype[np.bool_]] = events.select(within.fill_null(False)).to_series().to_numpy()
-    return np.broadcast_to(rows, len(known_ms))
+    ).fill_null(False)
+
+
+def out_of_turn(events: pl.DataFrame, epochs: Epochs) -> pl.Expr:
+    """Rows of the lake that may stand before one of `events` although they became known later; see fold_order.
+
+    Rows with a seq may, and rows without one that a rebuild had read before one of `events` was read or sequenced.
+    """
+    sequenced = pl.col("_epoch").is_not_null()
+    newest = int(column_or(events, "_epoch", 0).max(initial=0))
+    known_ms = events["known_at"].dt.epoch("ms").fill_null(0).to_numpy()
+    reading = first_reading(events, known_ms, epochs)
+    if reading is None:  # all history without seq precedes all that has one
+        return pl.lit(True) if newest else sequenced
+    last = max(newest, int(reading.max(initial=0)) - 1)
+    cuts = [cut for epoch, cut in epochs.items() if epoch <= last]
+    ends: dict[tuple[str, int], int] = {}
+    for cut in cuts:
+        if not isinstance(cut, int):
+            ends |= {shard: max(end, ends.get(shard, end)) for shard, end in cut.items()}
+    until_ms = max([cut for cut in cuts if isinstance(cut, int)], default=-1)
+    return sequenced | _up_to(ends) | (pl.col("known_at").dt.epoch("ms") <= until_ms)
 
 
 def column_or(events: pl.DataFrame, name: str, absent: int) -> Ints:

@@ -2,8 +2,9 @@
 
 import numpy as np
 import polars as pl
+import pytest
 
-from fraud_core.features.order import Epochs, first_reading, fold_order, known_order
+from fraud_core.features.order import Epochs, first_reading, fold_order, known_order, out_of_turn
 
 DAY = 86_400_000
 
@@ -64,3 +65,46 @@ def test_what_a_rebuild_had_read_can_be_told_by_offsets() -> None:
 
 def test_rows_without_the_entity_are_left_out_and_entities_kept_together() -> None:
     assert order(seq=[-1] * 5, known_ms=[5, 4, 3, 2, 1], codes=[1, -1, 0, 1, 0]) == [4, 2, 3, 0]
+
+
+@pytest.mark.parametrize("rebuilds", [0, 1, 3])
+@pytest.mark.parametrize("by_time", [False, True])
+def test_what_precedes_an_event_was_known_before_it_or_is_told_as_out_of_turn(
+    rebuilds: int, by_time: bool
+) -> None:
+    told = 0
+    for seed in range(80):
+        random = np.random.default_rng(seed)
+        size = 30
+        scored = random.random(size) < random.choice([0.0, 0.3])
+        shards, known = random.integers(0, 3, size), np.sort(random.integers(0, 1000, size))
+        epoch = np.sort(random.integers(1, 2 + rebuilds, size))
+        frame = pl.DataFrame(
+            {
+                "known_at": pl.Series(known * 1000).cast(pl.Datetime("us", "UTC")),
+                "_stream": np.where(scored, "decisions", "transactions"),
+                "_shard": shards,
+                "_offset": np.arange(size),
+                "_epoch": pl.Series(np.where(scored, epoch, -1)).replace(-1, None),
+            }
+        )
+        ends = np.sort(random.integers(-1, size, (rebuilds, 3)), axis=0)
+        epochs: Epochs = {
+            2 + k: int(known[max(ends[k])])
+            if by_time
+            else {("transactions", shard): int(end) for shard, end in enumerate(ends[k])}
+            for k in range(rebuilds)
+        }
+        folded = fold_order(
+            np.zeros(size, np.int64), known_order(frame), known, frame["_epoch"].fill_null(0).to_numpy(),
+            np.where(scored, np.arange(size), -1), 10 * DAY, first_reading(frame, known, epochs),
+        )  # fmt: skip
+        start = int(random.integers(size))
+        mine = np.arange(start, min(start + 5, size))
+        place = np.argsort(folded)
+        before = place < place[mine].max()
+        later = known > known[mine].max()
+        kept = frame.with_columns(kept=out_of_turn(frame[mine], epochs))["kept"].to_numpy()
+        assert kept[before & later].all()
+        told += int((before & later).sum())
+    assert told

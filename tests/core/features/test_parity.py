@@ -47,7 +47,7 @@ def test_offline_equals_online_bit_for_bit(
 def test_states_that_expired_change_no_value(
     client: redis.Redis, features: FeatureSet, seed: int, payers: int, by_seq: bool
 ) -> None:
-    world = make_world(seed, 160, payers=payers)
+    world = make_world(seed, 110, payers=payers)
     answers = apply_all_with_expiry(client, fresh(client, features), world)
     lake = world.frame
     if by_seq:
