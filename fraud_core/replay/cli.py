@@ -26,6 +26,8 @@ from fraud_core.replay.source import Source, open_source
 from fraud_core.settings import load_settings
 from fraud_core.simulator.spans import parse_span_ms
 
+SHOWN_ROWS = 5
+
 
 def replay(
     file: Annotated[
@@ -94,6 +96,13 @@ def replay(
     _report(
         job, total, stopped=stopped, seconds=time.perf_counter() - begun, manifest=manifest, as_json=as_json
     )
+    if source.timeless:
+        shown = ", ".join(f"{row:,}" for row in source.timeless[:SHOWN_ROWS])
+        more = ", …" if len(source.timeless) > SHOWN_ROWS else ""
+        typer.echo(
+            f"{len(source.timeless):,} rows have no {loaded.transactions.event_time} and will be in quarantine: {shown}{more}",
+            err=True,
+        )
     if stopped:
         raise typer.Exit(130)
 

@@ -1,7 +1,7 @@
 """Putting the events of a file on the log in order of time, merged with their labels at the time of their report.
 
 The virtual append time of an event is its event time, of a label its report: whoever reads the log sees the past as it
-happened. Sending the same file again is safe: ingestion counts every event as a duplicate.
+happened. An event without a time is known with the last that has one; ingestion keeps it in quarantine. Sending the same file again is safe: ingestion counts every event as a duplicate.
 """
 
 import time
@@ -101,7 +101,7 @@ class Replay:
             for start in range(0, batch.height, size):
                 yield batch[start : start + size], (sent + start) / self._pace.rate
         elif self._pace.speedup:
-            times = batch[self._contracts.transactions.event_time].dt.epoch("ms")
+            times = self._known_ms(batch)
             first = self.counts.first_ms or int(times[0])
             slices = ((times - first) / (1000 * self._pace.speedup * _SLICE_S)).cast(pl.Int64)
             starts = (
@@ -119,7 +119,7 @@ class Replay:
 
     def _send(self, batch: pl.DataFrame) -> None:
         contract = self._contracts.transactions
-        known_ms = batch[contract.event_time].dt.epoch("ms").alias(VIRTUAL)
+        known_ms = self._known_ms(batch)
         rows = batch.select(~cs.starts_with(LABEL_PREFIX)).with_columns(known_ms)
         self.counts.first_ms = self.counts.first_ms or int(known_ms[0])
         self.counts.last_ms = int(known_ms[-1])
@@ -128,9 +128,14 @@ class Replay:
         self.manifest.add(TRANSACTIONS, rows[contract.event_id].to_list())
         self.counts.transactions += rows.height
         if self._mapping.labels:
-            fresh = self._labels_of(batch)
+            fresh = self._labels_of(batch.with_columns(known_ms))
             self._labels = fresh if self._labels is None else pl.concat([self._labels, fresh])
             self._send_labels(self.counts.last_ms)
+
+    def _known_ms(self, batch: pl.DataFrame) -> pl.Series:
+        """When each event is known: at its own time, without one at that of the event before it."""
+        times = batch[self._contracts.transactions.event_time].dt.epoch("ms").alias(VIRTUAL).forward_fill()
+        return times.fill_null(self.counts.last_ms or int(time.time() * 1000))
 
     def _labels_of(self, batch: pl.DataFrame) -> pl.DataFrame:
         """The labels of a batch: one for each fraud; what has none is genuine so far."""
@@ -152,7 +157,8 @@ class Replay:
         frauds = batch.filter(pl.col(f"{LABEL_PREFIX}{labels.label}"))
         names = [item.name for item in labels.fields if item.name in values]
         return frauds.select(
-            *(values[name].alias(name) for name in names), reported.dt.epoch("ms").alias(VIRTUAL)
+            *(values[name].alias(name) for name in names),
+            reported.dt.epoch("ms").fill_null(pl.col(VIRTUAL)).alias(VIRTUAL),
         )
 
     def _send_labels(self, upto_ms: int) -> None:

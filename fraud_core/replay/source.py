@@ -68,6 +68,8 @@ class Source:
         self._types = contracts.transactions.polars_schema()
         self._label_types = contracts.labels.polars_schema()
         self._source_types = dict(frame.collect_schema())
+        self.timeless: list[int] = []
+        """Numbers of the rows without an event time, as far as the file was read."""
 
     def rows(self) -> int:
         """How many rows the file holds."""
@@ -78,7 +80,8 @@ class Source:
 
     @contextmanager
     def batches(self) -> Iterator[Iterator[pl.DataFrame]]:
-        """Batches of about BATCH_ROWS events, ordered by time within and between them; equal times keep the file's order.
+        """Batches of about BATCH_ROWS events, ordered by time within and between them; equal times keep the file's order,
+        events without a time come last.
 
         Columns: the contract's fields that the file holds, and the label's, under LABEL_PREFIX.
         A file out of order is sorted into a temporary file first.
@@ -118,7 +121,7 @@ class Source:
         source = self._mapping.fields[self._contract.event_time]
         key = _as_type(expression(source, _TIME), self._source_type(source), _TIME)
         try:
-            frame.with_columns(key.alias("_time")).sort("_time", maintain_order=True).drop(
+            frame.with_columns(key.alias("_time")).sort("_time", maintain_order=True, nulls_last=True).drop(
                 "_time"
             ).sink_parquet(ordered, compression="lz4")
         except pl.exceptions.PolarsError as error:
@@ -133,7 +136,9 @@ class Source:
         for name, source in self._mapping.labels.items():
             values = self._column(batch, name, source, self._label_types[name])
             columns.append(values.alias(f"{LABEL_PREFIX}{name}"))
-        return pl.DataFrame(columns)
+        converted = pl.DataFrame(columns)
+        self.timeless += batch[ROW].filter(converted[self._contract.event_time].is_null()).to_list()
+        return converted
 
     def _column(self, batch: pl.DataFrame, name: str, source: FieldSource, dtype: pl.DataType) -> pl.Series:
         converted = batch.select(

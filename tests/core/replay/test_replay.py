@@ -231,3 +231,43 @@ def test_the_command_explains_a_bad_file(
     result = CliRunner().invoke(app, ["replay", str(tmp_path / "none.csv"), "--contracts", str(HANDBOOK)])
     assert result.exit_code == 1
     assert "does not exist" in result.output
+
+
+@pytest.mark.parametrize(
+    "pace", [Pace(), Pace(rate=1e6), Pace(speedup=1e9)], ids=["fastest", "rate", "speedup"]
+)
+@pytest.mark.parametrize("ending", [".parquet", ".csv", ".ndjson"])
+def test_an_event_without_a_time_is_sent_for_ingestion_to_refuse_and_its_row_is_named(
+    settings: Settings, contracts: Contracts, tmp_path: Path, ending: str, pace: Pace
+) -> None:
+    timeless = [0, 7, 39]  # 7 is a fraud
+    frame = payments(40).with_row_index("row")
+    time = pl.when(~pl.col("row").is_in(timeless)).then(pl.col("tx_datetime"))
+    path = write(frame.with_columns(time.alias("tx_datetime")).drop("row"), tmp_path / f"payments{ending}")
+    log = open_log(settings)
+    source_frame = open_source(path)
+    mapping = load_mapping(contracts, list(source_frame.collect_schema()))
+    source = Source(source_frame, contracts, mapping)
+    job = Replay(log, contracts, mapping, pace=pace)
+    job.run(source)
+    assert source.timeless == [row + 1 for row in timeless]
+    assert (job.counts.transactions, job.counts.labels) == (40, 1)
+    refused = []
+    for shard in log.shards("transactions"):
+        for payload in log.read(shard, 0, log.end(shard), 100_000).payloads:
+            parsed = parse_block(contracts.transactions, payload)
+            assert parsed.virtual_ms is not None
+            assert parsed.virtual_ms.is_sorted()
+            verdict = judge(contracts.transactions, parsed.frame, parsed.virtual_ms, parsed.found)
+            assert set(verdict.counts) <= {"event_ts.required"}
+            refused += parsed.frame.filter(pl.col("event_ts").is_null())["transaction_id"].to_list()
+    log.close()
+    assert sorted(map(int, refused)) == timeless
+
+
+def test_a_file_without_any_time_is_sent_too(
+    settings: Settings, contracts: Contracts, tmp_path: Path
+) -> None:
+    frame = payments(3).with_columns(pl.lit(None, pl.String).alias("tx_datetime"))
+    frame.write_csv(tmp_path / "a.csv")
+    assert replay(settings, contracts, tmp_path / "a.csv").counts.transactions == 3
