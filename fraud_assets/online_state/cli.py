@@ -9,6 +9,7 @@ from rich.console import Console
 
 from fraud_assets.lake import open_lake
 from fraud_assets.online_state.rebuild import rebuild_state
+from fraud_assets.runs.client import DagsterClient
 from fraud_core.contracts import load_contracts
 from fraud_core.features import OnlineState, load_features
 from fraud_core.log import open_log
@@ -33,6 +34,9 @@ def rebuild_command(as_json: AsJson = False) -> None:
             build = rebuild_state(settings, open_lake(settings), log, contracts, features)
     finally:
         log.close()
+    dagster = DagsterClient(settings)
+    if dagster.reachable() and dagster.stranger() is None:
+        dagster.report("online_state", f"epoch {build.rebuilt.epoch}, by `spearhead state rebuild`")
     found = {
         "epoch": build.rebuilt.epoch,
         "events": build.rebuilt.events,

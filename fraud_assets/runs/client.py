@@ -55,6 +55,12 @@ query($id: ID!) { runOrError(runId: $id) {
   ... on Run { status stepStats { stepKey status } }
 } }"""
 
+_REPORT = """
+mutation($params: ReportRunlessAssetEventsParams!) { reportRunlessAssetEvents(eventParams: $params) {
+  __typename
+  ... on Error { message }
+} }"""
+
 _FAILURES = """
 query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
   ... on ExecutionStepFailureEvent { stepKey error { className message causes { className message } } }
@@ -220,6 +226,15 @@ class DagsterClient:
             if progress.finished:
                 return
             time.sleep(poll_s)
+
+    def report(self, asset: str, description: str) -> None:
+        """Let the UI know that an asset was materialized without a run, by a command."""
+        params = {
+            "eventType": "ASSET_MATERIALIZATION",
+            "assetKey": {"path": [asset]},
+            "description": description,
+        }
+        self.query(_REPORT, {"params": params})
 
     def failures(self, run_id: str) -> list[str]:
         """Why steps of a run failed, one line each."""
