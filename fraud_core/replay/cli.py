@@ -24,6 +24,7 @@ from fraud_core.replay.mapping import load_mapping
 from fraud_core.replay.replayer import Pace, Replay
 from fraud_core.replay.source import Source, open_source
 from fraud_core.settings import load_settings
+from fraud_core.simulator.outputs import require_writable
 from fraud_core.simulator.spans import parse_span_ms
 
 SHOWN_ROWS = 5
@@ -80,6 +81,7 @@ def replay(
     total = source.rows()
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     manifest = manifest or settings.home_path / "manifests" / f"replay-{stamp}.json"
+    require_writable(manifest)
     log = open_log(settings)
     begun = time.perf_counter()
     job = Replay(log, loaded, fields, pace=Pace(rate, speedup), block_events=block_events)

@@ -20,6 +20,7 @@ from fraud_core.simulator.contract import require_simulated_contract
 from fraud_core.simulator.ground_truth import GroundTruth
 from fraud_core.simulator.history import History
 from fraud_core.simulator.live import Live
+from fraud_core.simulator.outputs import require_writable
 from fraud_core.simulator.producer import Producer
 from fraud_core.simulator.rhythm import DAY_MS
 from fraud_core.simulator.spans import parse_instant_ms, parse_span_ms
@@ -98,6 +99,8 @@ def produce(
             f"--until {until} lies in the future, where nothing has arrived yet. Choose an earlier time."
         )
     span_ms = parse_span_ms(history) if history else 0
+    if history and not span_ms:
+        raise SettingsError(f"--history was expected to be longer than nothing; found {history!r}.")
     live_s = parse_span_ms(duration) / 1000 if duration else float("inf")
     label_delay_ms = parse_span_ms(label_delay) if label_delay else None
     spec = WorldSpec(
@@ -114,6 +117,8 @@ def produce(
     producers: list[Producer] = []
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     manifest = manifest or settings.home_path / "manifests" / f"produce-{stamp}.json"
+    for output in filter(None, (manifest, ground_truth)):
+        require_writable(output)
     started = time.perf_counter()
     with _opened(settings) as log:
         try:

@@ -271,3 +271,17 @@ def test_a_file_without_any_time_is_sent_too(
     frame = payments(3).with_columns(pl.lit(None, pl.String).alias("tx_datetime"))
     frame.write_csv(tmp_path / "a.csv")
     assert replay(settings, contracts, tmp_path / "a.csv").counts.transactions == 3
+
+
+def test_the_command_refuses_a_manifest_it_cannot_write_before_it_sends(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPEARHEAD_REDIS_URL", settings.redis_url)
+    path = write(payments(10), tmp_path / "payments.csv")
+    arguments = ["replay", str(path), "--contracts", str(HANDBOOK), "--manifest", str(path / "below.json")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    assert "cannot be written" in result.output
+    log = open_log(settings)
+    assert [log.end(shard) for shard in log.shards("transactions")] == [0]
+    log.close()

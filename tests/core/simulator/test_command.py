@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fraud_core.cli import app
+from fraud_core.log import open_log
 from fraud_core.log.manifest import Manifest
 from fraud_core.settings import Settings
 
@@ -44,6 +45,7 @@ def test_a_past_and_a_present_are_sent_and_witnessed(run, tmp_path: Path) -> Non
     [
         ([], "Nothing to produce"),
         (["--history", "ninety"], "such as 90d"),
+        (["--history", "0d"], "longer than nothing"),
         (["--history", "1d", "--until", "2999-01-01"], "lies in the future"),
         (["--history", "1d", "--scenario", "heist"], "There are: card_testing"),
         (["--history", "1d", "--entries", "xml"], "block or json"),
@@ -61,3 +63,17 @@ def test_a_foreign_contract_is_pointed_to_replay(run, monkeypatch: pytest.Monkey
     result = run("--history", "1d")
     assert result.exit_code == 1
     assert "spearhead replay FILE" in result.output
+
+
+@pytest.mark.parametrize("option", ["--manifest", "--ground-truth"])
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_sent(  # type: ignore[no-untyped-def]
+    run, settings: Settings, tmp_path: Path, option: str
+) -> None:
+    (tmp_path / "file").touch()
+    for impossible in (tmp_path / "file" / "below.json", tmp_path):
+        result = run("--history", "1d", option, str(impossible))
+        assert result.exit_code == 1
+        assert str(impossible) in " ".join(result.output.split())
+    log = open_log(settings)
+    assert [log.end(shard) for shard in log.shards("transactions")] == [0]
+    log.close()
