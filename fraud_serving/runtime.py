@@ -91,7 +91,8 @@ class Runtime:
         gc.set_threshold(50_000, 20, 50)
 
     async def stop(self) -> None:
-        """End the background task and close the connections."""
+        """Finish what was begun, end the background task and close the connections."""
+        await self.scorer.settle()
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

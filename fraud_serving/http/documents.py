@@ -66,7 +66,8 @@ def _score() -> dict[str, Any]:
         f"another body 409. At most {MAX_EVENT_BYTES} bytes. Send `traceparent` to name the trace.",
         "requestBody": _body({"$ref": "#/components/schemas/Event"}),
         "responses": _responses(
-            {"$ref": "#/components/schemas/Answer"}, "malformed-body", "id-conflict", "body-too-large", "invalid-event", "in-progress"
+            {"$ref": "#/components/schemas/Answer"},
+            "malformed-body", "body-too-slow", "id-conflict", "body-too-large", "invalid-event", "in-progress",
         ),
     }  # fmt: skip
 
@@ -75,7 +76,8 @@ def _batch(contract: Contract) -> dict[str, Any]:
     return {
         "summary": "Score many payments",
         "description": f"At most {MAX_BATCH_EVENTS} events and {MAX_BATCH_BYTES} bytes. One item per event, in order: an answer, or the "
-        "problem that the event alone would have got. Events are applied in the order given.",
+        "problem that the event alone would have got. Events are applied in the order given; those whose turn does not come in time "
+        "are left untouched and answered with 503.",
         "requestBody": _body(
             {
                 "type": "object",
@@ -97,7 +99,7 @@ def _batch(contract: Contract) -> dict[str, Any]:
                 "required": ["results"],
                 "properties": {"results": {"type": "array", "items": {"$ref": "#/components/schemas/BatchItem"}}},
             },
-            "malformed-body", "body-too-large", "batch-too-large",
+            "malformed-body", "body-too-slow", "body-too-large", "batch-too-large", "too-many-batches",
         ),
     }  # fmt: skip
 

@@ -1,5 +1,6 @@
 """Reading requests: bounded bodies, trace ids, batches, events that keep the contract."""
 
+import asyncio
 import re
 import secrets
 import time
@@ -17,6 +18,7 @@ from fraud_serving.scoring.submission import Submission
 MAX_EVENT_BYTES = 64 * 1024
 MAX_BATCH_BYTES = 4 * 1024 * 1024
 MAX_BATCH_EVENTS = 1000
+BODY_TIMEOUT_S = 5.0
 
 _BATCH = msgspec.json.Decoder(dict[str, list[msgspec.Raw]])
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -38,16 +40,21 @@ def trace_id_of(request: Request) -> str:
 
 
 async def read_body(request: Request, limit: int, trace_id: str) -> bytes:
-    """The body. Raises Refused when it is longer than `limit` bytes."""
+    """The body. Raises Refused when it is longer than `limit` bytes or too slow in coming."""
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > limit:
         raise Refused(_too_large(limit, trace_id))
     chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise Refused(_too_large(limit, trace_id))
-        chunks.append(chunk)
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limit:
+                    raise Refused(_too_large(limit, trace_id))
+                chunks.append(chunk)
+    except TimeoutError:
+        words = f"Expected the whole body within {BODY_TIMEOUT_S:g} s; {size} bytes came."
+        raise Refused(problem("body-too-slow", words, trace_id)) from None
     return b"".join(chunks)
 
 

@@ -51,9 +51,13 @@ class Scorer:
         self._fallback = fallback
         self._deadline_s = deadline_s
         self._source = source
+        self._working: set[asyncio.Task[list[Outcome]]] = set()
 
     async def score(self, submissions: Sequence[Submission]) -> list[Outcome]:
-        """Outcomes of the submissions, in order. The same id twice in one call is scored once."""
+        """Outcomes of the submissions, in order. The same id twice in one call is scored once.
+
+        A caller that is cancelled does not stop what has begun: a payment that was applied will be logged.
+        """
         outcomes: dict[int, Outcome] = {}
         waiting = list(range(len(submissions)))
         deadline = time.monotonic() + self._deadline_s
@@ -62,7 +66,7 @@ class Scorer:
             for place in waiting:
                 first.setdefault(submissions[place].event_id, place)
             places = list(first.values())
-            found = await self._score_distinct([submissions[place] for place in places], deadline)
+            found = await self._to_the_end([submissions[place] for place in places], deadline)
             outcomes.update(zip(places, found, strict=True))
             in_time = time.monotonic() < deadline
             again = [place for place in waiting if place not in outcomes]
@@ -74,6 +78,17 @@ class Scorer:
         for outcome in outcomes.values():
             self._count_repeat(outcome)
         return [outcomes[place] for place in range(len(submissions))]
+
+    async def settle(self) -> None:
+        """Wait for what was begun on behalf of callers that are gone; not for longer than a dependency may take."""
+        if self._working:
+            await asyncio.wait(self._working, timeout=4 * self._deadline_s)
+
+    async def _to_the_end(self, submissions: Sequence[Submission], deadline: float) -> list[Outcome]:
+        task = asyncio.ensure_future(self._score_distinct(submissions, deadline))
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
+        return await asyncio.shield(task)
 
     async def _score_distinct(self, submissions: Sequence[Submission], deadline: float) -> list[Outcome]:
         applied: Sequence[Applied | None] | StoreUnavailable
