@@ -13,9 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from fraud_core.addresses import checked_folder, checked_redis_address, redacted
 from fraud_core.errors import SettingsError
 
 ENV_FILE_VARIABLE = "SPEARHEAD_ENV_FILE"
@@ -34,10 +35,11 @@ class Settings(BaseSettings):
         extra="ignore",
         frozen=True,
         use_attribute_docstrings=True,
+        allow_inf_nan=False,
     )
 
     # -- where things are
-    home: Path = Path(".spearhead")
+    home: Path = Field(Path(".spearhead"), validate_default=True)
     """Folder of everything the local platform writes: lake, bundles, Valkey, Dagster, logs, reports."""
     contracts: Path = PACKAGED_CONTRACTS
     """Contracts folder: transactions, labels and optionally decisions as *.odcs.yaml, and features.yaml."""
@@ -136,6 +138,9 @@ class Settings(BaseSettings):
     triton_metrics_port: Port = 8102
     """Port of Triton's metrics."""
 
+    _check_home = field_validator("home")(checked_folder)
+    _check_redis_url = field_validator("redis_url")(checked_redis_address)
+
     @cached_property
     def home_path(self) -> Path:
         """`home` as an absolute path."""
@@ -202,7 +207,8 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**{"_env_file": _env_file(), **overrides})
     except ValidationError as error:
         lines = [
-            f"SPEARHEAD_{'.'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}, found {problem['input']!r}"
+            f"SPEARHEAD_{'.'.join(str(part) for part in problem['loc']).upper()}: "
+            f"{problem['msg'].removeprefix('Value error, ')}; found {redacted(str(problem['input']))!r}"
             for problem in error.errors()
         ]
         raise SettingsError("Settings are wrong; correct these variables:\n  " + "\n  ".join(lines)) from None

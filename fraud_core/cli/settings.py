@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.table import Table
 
+from fraud_core.addresses import redacted
 from fraud_core.settings import PACKAGED_CONTRACTS, Settings, load_settings
 
 HEADER = """\
@@ -70,4 +71,4 @@ def _shown(settings: Settings, name: str) -> str | int | float | bool | None:
     value = getattr(settings, name)
     if isinstance(value, SecretStr):
         return "********" if value.get_secret_value() else ""
-    return value if isinstance(value, (int, float, bool)) or value is None else str(value)
+    return value if isinstance(value, (int, float, bool)) or value is None else redacted(str(value))

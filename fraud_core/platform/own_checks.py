@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from fraud_core.addresses import redacted
 from fraud_core.cli.discovery import offered_commands
 from fraud_core.errors import ContractError, PlatformError
 from fraud_core.platform.checks import Check
@@ -159,12 +160,6 @@ def check_contracts(settings: Settings) -> Iterable[Check]:
         True,
         f"{settings.contracts}: version {contracts.transactions.version}, entities {entities}",
     )
-
-
-def redacted(url: str) -> str:
-    """An address without its password."""
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}***@{rest.rpartition('@')[2]}" if "@" in rest else url
 
 
 def _writable(folder: Path) -> bool:

@@ -1,0 +1,57 @@
+"""Addresses and folders are refused early, and no password is shown."""
+
+from pathlib import Path
+
+import pytest
+
+from fraud_core.addresses import redacted
+from fraud_core.errors import SettingsError
+from fraud_core.settings import load_settings
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("redis://:secret@db:6379/0", "redis://***@db:6379/0"),
+        ("rediss://ann:se@cret@db:6379/0", "rediss://***@db:6379/0"),
+        ("redis://db:6379/0?password=secret&db=1", "redis://db:6379/0?password=***&db=1"),
+        ("redis://db:6379/0", "redis://db:6379/0"),
+        ("/a/path@place", "/a/path@place"),
+    ],
+)
+def test_an_address_is_shown_without_its_password(address: str, shown: str) -> None:
+    assert redacted(address) == shown
+
+
+@pytest.mark.parametrize("address", ["foo://db", "db:6379", "redis://", "redis://:secret@db:port/0"])
+def test_an_address_that_is_no_redis_is_refused_with_the_form_it_must_have(address: str) -> None:
+    with pytest.raises(
+        SettingsError, match=r"SPEARHEAD_REDIS_URL: redis://host:6379/0.* was expected"
+    ) as refused:
+        load_settings(_env_file=None, redis_url=address)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("address", ["", "redis://db", "rediss://u:p@db:6380/1", "unix:///run/valkey.sock"])
+def test_an_address_of_a_redis_is_taken(address: str) -> None:
+    assert load_settings(_env_file=None, redis_url=address).redis_url == address
+
+
+def test_a_home_that_is_a_file_or_under_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / ".spearhead"
+    file.touch()
+    for home in (file, file / "below"):
+        with pytest.raises(SettingsError, match=r"SPEARHEAD_HOME: a folder was expected, and .* is a file"):
+            load_settings(_env_file=None, home=home)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match="SPEARHEAD_HOME"):
+        load_settings(_env_file=None)
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
+@pytest.mark.parametrize("name", ["commit_interval_s", "ingest_run_s", "claim_ttl_s", "scorer_max_age_s"])
+def test_a_number_without_an_end_is_no_setting(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name.upper()):
+        load_settings(_env_file=None, **{name: value})
