@@ -6,7 +6,7 @@ order in which features are computed again must survive the loss of Redis.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import polars as pl
@@ -18,6 +18,7 @@ from fraud_assets.online_state.epochs import epoch_registry, record_epoch
 from fraud_assets.online_state.labels import Ends, held_ends, remember_pushed
 from fraud_core.contracts import Contracts
 from fraud_core.features import FeatureSet, OnlineState, Rebuilt, drop_epoch, next_epoch, rebuild
+from fraud_core.features.layout import GRACE_MS
 from fraud_core.log import SCORER, Log
 from fraud_core.settings import Settings
 
@@ -56,7 +57,7 @@ def rebuild_state(
     within = _within(ends)
     known = read_transactions(lake, contracts.transactions).filter(within)
     latest = known.select(pl.col("known_at").max()).collect().item() or datetime.now(UTC)
-    read_from = latest - features.horizon
+    read_from = latest - features.horizon - timedelta(milliseconds=GRACE_MS)
     events, labels = read_history(lake, contracts, read_from, within)
     epochs = epoch_registry(lake)
     client = Redis.from_url(settings.redis_address)
