@@ -9,6 +9,7 @@ that is in force and no file: a value that is empty on purpose must not be fille
 
 import os
 from datetime import date
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,7 +20,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from fraud_core.addresses import checked_folder, checked_redis_address, redacted
 from fraud_core.errors import SettingsError
 
-ENV_FILE_VARIABLE = "SPEARHEAD_ENV_FILE"
+PREFIX = "SPEARHEAD_"
+ENV_FILE_VARIABLE = f"{PREFIX}ENV_FILE"
+TOKEN_VARIABLE = f"{PREFIX}PLATFORM_TOKEN"
+"""Marks the processes of a local platform; nobody reads it but whoever ends them."""
+VARIABLES_OF_OURS = (ENV_FILE_VARIABLE, TOKEN_VARIABLE)
 PACKAGED_CONTRACTS = Path(__file__).resolve().parent.parent / "data_contracts"
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -29,7 +34,7 @@ class Settings(BaseSettings):
     """One immutable set of settings, passed explicitly to whatever needs it."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SPEARHEAD_",
+        env_prefix=PREFIX,
         env_file=".env",
         env_ignore_empty=True,
         extra="ignore",
@@ -223,3 +228,15 @@ def _env_file() -> Path | None:
             f"{ENV_FILE_VARIABLE} was expected to name a file of settings; {named} is none. Correct it, or leave it empty to read no file."
         )
     return Path(named) if named else None
+
+
+def unknown_variables() -> dict[str, str]:
+    """Variables of the environment and of the settings file that are no setting, each with the nearest that is one or ""."""
+    from dotenv import dotenv_values
+
+    fields = [name.upper() for name in Settings.model_fields]
+    file = _env_file()
+    named = {name.upper() for name in (*os.environ, *(dotenv_values(file) if file else ()))}
+    rest = {name.removeprefix(PREFIX) for name in named - {*VARIABLES_OF_OURS} if name.startswith(PREFIX)}
+    near = {name: get_close_matches(name, fields, 1) for name in sorted(rest - {*fields})}
+    return {f"{PREFIX}{name}": f"{PREFIX}{found[0]}" if found else "" for name, found in near.items()}

@@ -15,7 +15,7 @@ from fraud_core.platform.ports import describe_holder, is_free
 from fraud_core.platform.services import local_services
 from fraud_core.platform.state import read_state
 from fraud_core.platform.triton import starts_triton, triton_problem
-from fraud_core.settings import Settings
+from fraud_core.settings import Settings, unknown_variables
 
 ENOUGH_DISK_GIB = 5.0
 
@@ -159,6 +159,19 @@ def check_contracts(settings: Settings) -> Iterable[Check]:
         "contracts",
         True,
         f"{settings.contracts}: version {contracts.transactions.version}, entities {entities}",
+    )
+
+
+def check_settings(_settings: Settings) -> Iterable[Check]:
+    """No variable is misspelt: one that is no setting has no effect, which nobody would notice."""
+    unknown = unknown_variables()
+    told = [f"{name} (did you mean {near}?)" if near else name for name, near in unknown.items()]
+    yield Check(
+        "settings",
+        not unknown,
+        f"these variables are no settings and have no effect: {', '.join(told)}" if unknown else "all known",
+        "Correct or remove them; `spearhead settings` lists those that there are.",
+        required=False,
     )
 
 

@@ -16,8 +16,7 @@ from pathlib import Path
 import psutil
 
 from fraud_core.platform import launch
-
-TOKEN_VARIABLE = "SPEARHEAD_PLATFORM_TOKEN"  # noqa: S105  (a name, not a secret)
+from fraud_core.settings import TOKEN_VARIABLE
 
 
 def spawn(

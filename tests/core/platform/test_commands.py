@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fraud_core.platform.checks import Check, run_checks
-from fraud_core.platform.own_checks import check_contracts, check_lake, check_redis
+from fraud_core.platform.own_checks import check_contracts, check_lake, check_redis, check_settings
 from fraud_core.platform.process import marked
 from fraud_core.platform.state import read_state
 from fraud_core.settings import Settings, load_settings
@@ -133,3 +133,20 @@ def test_a_check_that_fails_itself_is_an_answer(tmp_path: Path, monkeypatch: pyt
     check = only(run_checks(load_settings(_env_file=None, home=tmp_path)), "odd")
     assert not check.ok
     assert "there_is_no_such_module" in check.found
+
+
+def test_a_misspelt_variable_is_noted_with_the_setting_that_was_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("SPEARHEAD_")]:
+        monkeypatch.delenv(name)
+    settings = load_settings(home=tmp_path)
+    assert only(check_settings(settings), "settings").ok
+    Path(".env").write_text("SPEARHEAD_REDIS_ULR=redis://db\nSPEARHEAD_SEED=3\nOTHER=1\n", encoding="utf-8")
+    monkeypatch.setenv("SPEARHEAD_XYZZY", "1")
+    monkeypatch.setenv("SPEARHEAD_PLATFORM_TOKEN", "1")
+    check = only(check_settings(settings), "settings")
+    assert (check.ok, check.required) == (False, False)
+    assert "SPEARHEAD_REDIS_ULR (did you mean SPEARHEAD_REDIS_URL?), SPEARHEAD_XYZZY" in check.found
+    assert "SEED" not in check.found
