@@ -36,7 +36,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
         },
         "dagster": {
             "serviceAccountName": "dagster",
-            "namespace": "runs",
             "runs": {
                 "nodeSelector": {"pool": "batch"},
                 "tolerations": [{"key": "batch", "operator": "Exists"}],
@@ -105,6 +104,7 @@ def test_every_manifest_is_valid_kubernetes(chart: helm.Chart, variant: str, ver
         {"lake": {"uri": "ftp://lake"}},
         {"serving": {"resources": {"limit": {"cpu": "1"}}}},
         {"settings": {"SPEARHEAD_SEED": "1"}},
+        {"dagster": {"namespace": "elsewhere"}},  # where the volume, settings and secrets of runs are not
     ],
 )
 def test_a_wrong_value_is_refused(chart: helm.Chart, values: dict[str, Any]) -> None:
@@ -121,6 +121,64 @@ def test_the_default_values_follow_the_schema(chart: helm.Chart) -> None:
 def test_several_tritons_with_explicit_loading_are_refused(chart: helm.Chart) -> None:
     with pytest.raises(helm.HelmError, match="poll"):
         rendered(chart, {"triton": {"replicas": 2}})
+
+
+def test_a_setting_that_the_chart_renders_itself_is_refused(chart: helm.Chart) -> None:
+    everything = rendered(chart, VARIANTS["everything"])
+    names = set(pick(everything, "ConfigMap", "demo-spearhead-settings")["data"])
+    for spec in pod_specs(everything):
+        names |= {each["name"] for container in spec["containers"] for each in container.get("env", [])}
+    own = VARIANTS["everything"]["settings"]
+    for name in sorted(
+        each.removeprefix("SPEARHEAD_").lower() for each in names if each.startswith("SPEARHEAD_")
+    ):
+        if name not in own:
+            with pytest.raises(helm.HelmError, match=f"settings.{name} would be set twice"):
+                rendered(chart, VARIANTS["everything"] | {"settings": {name: "x"}})
+
+
+def test_a_triton_outside_of_the_chart_can_be_set(chart: helm.Chart) -> None:
+    values = {
+        "triton": {"enabled": False},
+        "settings": {"triton_url": "gpu:8001", "triton_repository": "/data/models"},
+    }
+    data = pick(rendered(chart, values), "ConfigMap", "demo-spearhead-settings")["data"]
+    assert (data["SPEARHEAD_TRITON_URL"], data["SPEARHEAD_BACKEND"]) == ("gpu:8001", "auto")
+
+
+def test_numbers_among_the_settings_are_written_as_people_write_them(chart: helm.Chart) -> None:
+    values = {"settings": {"uniqueness_window": 10_000_000, "commit_interval_s": 0.5, "seed": 7}}
+    data = pick(rendered(chart, values), "ConfigMap", "demo-spearhead-settings")["data"]
+    assert data["SPEARHEAD_UNIQUENESS_WINDOW"] == "10000000"
+    assert data["SPEARHEAD_COMMIT_INTERVAL_S"] == "0.5"
+    assert data["SPEARHEAD_SEED"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("serving", "budget"),
+    [
+        ({"replicas": 1, "autoscaling": {"enabled": False}}, False),
+        ({"replicas": 2, "autoscaling": {"enabled": False}}, True),
+        ({"replicas": 2, "autoscaling": {"enabled": True, "minReplicas": 1}}, False),
+        ({"replicas": 1, "autoscaling": {"enabled": True, "minReplicas": 2}}, True),
+    ],
+)
+def test_a_single_replica_does_not_keep_its_node_from_being_drained(
+    chart: helm.Chart, serving: dict[str, Any], *, budget: bool
+) -> None:
+    kinds = {each["kind"] for each in rendered(chart, {"serving": serving})}
+    assert ("PodDisruptionBudget" in kinds) == budget
+    assert ("HorizontalPodAutoscaler" in kinds) == serving["autoscaling"]["enabled"]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_no_service_of_the_namespace_passes_for_a_setting(chart: helm.Chart, variant: str) -> None:
+    # A release called spearhead would give every pod SPEARHEAD_SERVING_PORT=tcp://… otherwise.
+    documents = rendered(chart, VARIANTS[variant])
+    specs = pod_specs(documents)
+    if VARIANTS[variant].get("dagster", {}).get("enabled", True):
+        specs.append(container_context(documents)["k8s"]["run_k8s_config"]["pod_spec_config"])
+    assert all(spec["enableServiceLinks"] is False for spec in specs)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

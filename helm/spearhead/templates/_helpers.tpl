@@ -123,6 +123,7 @@ container_config:
 pod_spec_config:
   securityContext: {{- include "spearhead.podSecurityContext" . | nindent 4 }}
   automountServiceAccountToken: false
+  enableServiceLinks: false
   volumes: {{- include "spearhead.volumes" . | nindent 4 }}
   {{- with .Values.dagster.runs.nodeSelector }}
   nodeSelector: {{- toYaml . | nindent 4 }}
