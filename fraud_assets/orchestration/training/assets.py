@@ -109,13 +109,25 @@ def training_set(context: dg.AssetExecutionContext, config: TrainingSetConfig, p
 def _training_time(config: TrainingSetConfig, table: pl.LazyFrame) -> datetime:
     """T: as configured; else now, or for a history that ended the time at which its last event was known."""
     if config.trained_at:
-        return datetime.fromisoformat(config.trained_at).replace(tzinfo=UTC)
+        return _instant(config.trained_at)
     last = table.select(pl.col("known_at").max()).collect().item()
     if last is None:
         raise TrainingError(
             "The feature table holds no row of the present feature set; materialize features first."
         )
     return min(datetime.now(UTC), last + timedelta(seconds=1))
+
+
+def _instant(text: str) -> datetime:
+    """A time in ISO 8601 as UTC, which it is without an offset."""
+    try:
+        told = datetime.fromisoformat(text)
+    except ValueError:
+        raise TrainingError(
+            f"The configured trained_at was expected to be a time such as 2026-09-30 or 2026-09-30T12:00:00+02:00; found {text!r}. "
+            "Correct it in the run's configuration, or leave it empty for now."
+        ) from None
+    return told.astimezone(UTC) if told.tzinfo else told.replace(tzinfo=UTC)
 
 
 @dg.asset(
