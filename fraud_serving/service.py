@@ -9,7 +9,8 @@ from typing import Any
 import bentoml
 
 from fraud_core.settings import load_settings
-from fraud_serving.http.app import BATCH_BUDGET_S, HttpApp
+from fraud_serving.http.app import HttpApp
+from fraud_serving.http.batches import BUDGET_S
 from fraud_serving.http.requests import BODY_TIMEOUT_S
 
 settings = load_settings()
@@ -37,7 +38,7 @@ service: Any = bentoml.service(
     workers=settings.serving_workers,
     # Only a last resort, for it answers without a problem document: everything that takes time has a limit of its own.
     # The middleware keeps some objects of every request for that long, and the garbage collector pays: hence not longer.
-    traffic={"timeout": BODY_TIMEOUT_S + BATCH_BUDGET_S + max(1.0, 4 * settings.deadline_ms / 1000)},
+    traffic={"timeout": BODY_TIMEOUT_S + BUDGET_S + max(1.0, 4 * settings.deadline_ms / 1000)},
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
     tracing={"excluded_urls": ".*"},

@@ -149,13 +149,9 @@ class StreamScorer:
         """Events to score. What is passed over is not unpacked: after a rebuild that may be all of history."""
         oldest_ms = time.time_ns() // 1_000_000 - self._max_age_ms
         for offset, kind, payload, append, virtual in zip(
-            entries.offsets.tolist(),
-            entries.kinds,
-            entries.payloads,
-            entries.append_ms.tolist(),
-            entries.virtual_ms.tolist(),
-            strict=True,
-        ):
+            entries.offsets.tolist(), entries.kinds, entries.payloads,
+            entries.append_ms.tolist(), entries.virtual_ms.tolist(), strict=True,
+        ):  # fmt: skip
             known_ms = min(append, virtual) if virtual >= 0 else append
             if offset <= folded:
                 metrics.SKIPPED.labels("folded").inc()

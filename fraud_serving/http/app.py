@@ -18,13 +18,12 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from fraud_core.settings import Settings
+from fraud_serving.http.batches import Batches
 from fraud_serving.http.documents import docs_page, openapi
-from fraud_serving.http.problems import problem, respond
+from fraud_serving.http.problems import not_answered, problem, respond
 from fraud_serving.http.requests import (
-    MAX_BATCH_BYTES,
     MAX_EVENT_BYTES,
     Refused,
-    read_batch,
     read_body,
     read_event,
     trace_id_of,
@@ -32,16 +31,10 @@ from fraud_serving.http.requests import (
 from fraud_serving.models.loaded import LoadedModel
 from fraud_serving.runtime import Runtime
 from fraud_serving.scoring import metrics
-from fraud_serving.scoring.submission import Answered, Conflict, Outcome, Submission
+from fraud_serving.scoring.submission import Answered
 
 log = logging.getLogger(__name__)
 
-CHUNK = 32
-"""Events of a batch that are scored before single requests get their turn again."""
-BATCH_BUDGET_S = 10.0
-"""Seconds that a batch may wait and be scored in; the largest takes 0.8 s beside other work on two cores."""
-BATCHES = 4
-"""Batches in one process, the one that is scored included; more are turned away."""
 JSON = "application/json"
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -50,6 +43,7 @@ class HttpApp:
     """The handlers, over one runtime, which is made when the application starts."""
 
     runtime: Runtime
+    batches: Batches
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -75,8 +69,8 @@ class HttpApp:
         self._contract = self.runtime.contracts.transactions
         self._openapi = msgspec.json.encode(openapi(self._contract, version("spearhead")))
         self._docs = docs_page()
-        self._one_batch, self._batches = asyncio.Semaphore(1), 0
         await self.runtime.start()
+        self.batches = Batches(self.runtime.scorer, self._contract)
         yield
         await self.runtime.stop()
 
@@ -92,59 +86,12 @@ class HttpApp:
         if isinstance(outcome, Answered):
             headers = {"Idempotent-Replay": "true"} if outcome.repeated else None
             return Response(outcome.content, media_type=JSON, headers=headers)
-        document = _not_answered(outcome, submission)
+        document = not_answered(outcome, submission)
         return respond(document, {"Retry-After": "1"} if document["status"] == 503 else None)
 
     async def score_batch(self, request: Request) -> Response:
-        """POST /v1/score/batch. One batch at a time and in small chunks, so that single requests hardly notice."""
-        received, trace_id = time.monotonic(), trace_id_of(request)
-        if self._batches == BATCHES:
-            return _turned_away(trace_id)
-        self._batches += 1
-        try:
-            events = read_batch(await read_body(request, MAX_BATCH_BYTES, trace_id), trace_id)
-            deadline = time.monotonic() + BATCH_BUDGET_S
-            async with asyncio.timeout(BATCH_BUDGET_S):
-                await self._one_batch.acquire()
-            try:
-                items = await self._score_chunks(events, trace_id, received, deadline)
-            finally:
-                self._one_batch.release()
-        except Refused as refused:
-            return respond(refused.document)
-        except TimeoutError:
-            return _turned_away(trace_id)
-        finally:
-            self._batches -= 1
-        return Response(b'{"results":[' + b",".join(items) + b"]}", media_type=JSON)
-
-    async def _score_chunks(
-        self, events: list[bytes], trace_id: str, received: float, deadline: float
-    ) -> list[bytes]:
-        """An item per event; events whose turn does not come before the deadline are left untouched and say so."""
-        items: list[bytes] = []
-        while len(items) < len(events) and time.monotonic() < deadline:
-            items += await self._score_chunk(events[len(items) : len(items) + CHUNK], trace_id, received)
-            await asyncio.sleep(0)
-        late = problem("not-in-time", "Nothing was done with this event; send it again.", trace_id)
-        return items + [_problem_item(late)] * (len(events) - len(items))
-
-    async def _score_chunk(self, events: list[bytes], trace_id: str, received: float) -> list[bytes]:
-        items: list[bytes] = [b""] * len(events)
-        places, submissions = [], []
-        for place, event in enumerate(events):
-            try:
-                submissions.append(read_event(self._contract, event, trace_id, received, "http"))
-                places.append(place)
-            except Refused as refused:
-                items[place] = _problem_item(refused.document)
-        outcomes = await self.runtime.scorer.score(submissions) if submissions else []
-        for place, submission, outcome in zip(places, submissions, outcomes, strict=True):
-            if isinstance(outcome, Answered):
-                items[place] = b'{"status":200,"answer":' + outcome.content + b"}"
-            else:
-                items[place] = _problem_item(_not_answered(outcome, submission))
-        return items
+        """POST /v1/score/batch."""
+        return await self.batches.score(request)
 
     async def model(self, _: Request) -> Response:
         """GET /v1/model."""
@@ -215,29 +162,6 @@ def _collect() -> bytes:
     except ValueError:  # one process, as in tests: there is no folder to collect from
         registry = REGISTRY
     return generate_latest(registry)
-
-
-def _turned_away(trace_id: str) -> Response:
-    words = f"At most {BATCHES} batches wait in one process, for {BATCH_BUDGET_S:g} s. Nothing was done; send it again later."
-    return respond(problem("too-many-batches", words, trace_id), {"Retry-After": "1"})
-
-
-def _not_answered(outcome: Outcome, submission: Submission) -> dict[str, Any]:
-    if isinstance(outcome, Conflict):
-        return problem(
-            "id-conflict",
-            f"{submission.event_id!r} was scored with another body. Send a new id for a new payment.",
-            submission.trace_id,
-        )
-    return problem(
-        "in-progress",
-        f"{submission.event_id!r} is being scored. Ask again for its answer.",
-        submission.trace_id,
-    )
-
-
-def _problem_item(document: dict[str, Any]) -> bytes:
-    return msgspec.json.encode({"status": document["status"], "problem": document})
 
 
 def _described(model: LoadedModel | None) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ import msgspec
 from starlette.responses import Response
 
 from fraud_core.contracts import Violation
+from fraud_serving.scoring.submission import Busy, Conflict, Submission
 
 MEDIA_TYPE = "application/problem+json"
 TITLES = {
@@ -43,6 +44,21 @@ def problem(
             {"code": each.code, "field": each.field, "message": each.message} for each in violations
         ]
     return document
+
+
+def not_answered(outcome: Conflict | Busy, submission: Submission) -> dict[str, Any]:
+    """Why a payment that keeps its contract got no answer."""
+    if isinstance(outcome, Conflict):
+        return problem(
+            "id-conflict",
+            f"{submission.event_id!r} was scored with another body. Send a new id for a new payment.",
+            submission.trace_id,
+        )
+    return problem(
+        "in-progress",
+        f"{submission.event_id!r} is being scored. Ask again for its answer.",
+        submission.trace_id,
+    )
 
 
 def respond(document: dict[str, Any], headers: dict[str, str] | None = None) -> Response:

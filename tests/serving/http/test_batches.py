@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from fraud_core.settings import Settings
-from fraud_serving.http import app
+from fraud_serving.http import batches
 from fraud_serving.http.app import HttpApp
 from tests.serving.samples import event
 
@@ -57,39 +57,41 @@ def test_events_whose_turn_does_not_come_in_time_are_answered_one_by_one_and_lef
     serving: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def body(served: HttpApp, client: httpx.AsyncClient) -> None:
-        score = served._score_chunk
+        score = served.batches._score_chunk
 
         async def slow(*arguments: Any) -> list[bytes]:
             items = await score(*arguments)
             monkeypatch.setattr(
-                app, "time", SimpleNamespace(monotonic=lambda: float("inf"), perf_counter=time.perf_counter)
+                batches,
+                "time",
+                SimpleNamespace(monotonic=lambda: float("inf"), perf_counter=time.perf_counter),
             )
             return items
 
-        monkeypatch.setattr(served, "_score_chunk", slow)
-        events = [event() for _ in range(app.CHUNK + 8)]
+        monkeypatch.setattr(served.batches, "_score_chunk", slow)
+        events = [event() for _ in range(batches.CHUNK + 8)]
         response = await client.post(BATCH, json={"events": events})
         monkeypatch.undo()
         results = response.json()["results"]
-        assert [each["status"] for each in results] == [200] * app.CHUNK + [503] * 8
+        assert [each["status"] for each in results] == [200] * batches.CHUNK + [503] * 8
         assert results[-1]["problem"]["type"] == "urn:spearhead:problem:not-in-time"
-        assert set(await claims(served)) == {each["transaction_id"] for each in events[: app.CHUNK]}
+        assert set(await claims(served)) == {each["transaction_id"] for each in events[: batches.CHUNK]}
 
     run(serving, body)
 
 
 def test_when_too_many_batches_wait_the_next_is_turned_away_and_singles_are_served(serving: Settings) -> None:
     async def body(served: HttpApp, client: httpx.AsyncClient) -> None:
-        await served._one_batch.acquire()
+        await served.batches.turn.acquire()
         batch = {"events": [event()]}
-        waiting = [asyncio.create_task(client.post(BATCH, json=batch)) for _ in range(app.BATCHES)]
-        while served._batches < app.BATCHES:  # noqa: ASYNC110 - it is this very loop that brings them there
+        waiting = [asyncio.create_task(client.post(BATCH, json=batch)) for _ in range(batches.AT_MOST)]
+        while served.batches.count < batches.AT_MOST:  # noqa: ASYNC110 - it is this very loop that brings them there
             await asyncio.sleep(0)
         turned_away = await client.post(BATCH, json={"events": [event()]})
         assert (turned_away.status_code, turned_away.headers["Retry-After"]) == (503, "1")
         assert turned_away.headers["content-type"] == "application/problem+json"
         assert (await client.post("/v1/score", json=event())).status_code == 200
-        served._one_batch.release()
+        served.batches.turn.release()
         assert {response.status_code for response in await asyncio.gather(*waiting)} == {200}
 
     run(serving, body)
@@ -98,12 +100,12 @@ def test_when_too_many_batches_wait_the_next_is_turned_away_and_singles_are_serv
 def test_a_batch_that_waited_its_whole_time_is_turned_away(
     serving: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "BATCH_BUDGET_S", 0.05)
+    monkeypatch.setattr(batches, "BUDGET_S", 0.05)
 
     async def body(served: HttpApp, client: httpx.AsyncClient) -> None:
-        async with served._one_batch:
+        async with served.batches.turn:
             response = await client.post(BATCH, json={"events": [event()]})
-        assert (response.status_code, await claims(served), served._batches) == (503, {}, 0)
+        assert (response.status_code, await claims(served), served.batches.count) == (503, {}, 0)
 
     run(serving, body)
 
