@@ -196,14 +196,26 @@ class Settings(BaseSettings):
         return load_settings(_env_file=None, **{**kept, **changes})
 
     def environment(self) -> dict[str, str]:
-        """What was set, as environment variables: what a child process needs to see these settings and no others."""
+        """What was set, as environment variables: what a child process needs to see these settings and no others.
+
+        Places are given in full: a child may run in another folder, and what fills in empty variables finds none.
+        """
         values = {ENV_FILE_VARIABLE: ""}
         for name in sorted(self.model_fields_set):
             value = getattr(self, name)
             values[f"SPEARHEAD_{name.upper()}"] = (
                 value.get_secret_value() if isinstance(value, SecretStr) else str(value)
             )
-        return values
+        places = {
+            "home": self.home_path,
+            "contracts": self.contracts.expanduser().resolve(),
+            "triton_env": self.triton_env.expanduser().absolute(),
+            "lake": self.lake_uri,
+            "bundles": self.bundles_path,
+            "reports": self.reports_path,
+            "triton_repository": self.triton_repository_path,
+        }
+        return values | {f"{PREFIX}{name.upper()}": str(place) for name, place in places.items()}
 
 
 def load_settings(**overrides: Any) -> Settings:

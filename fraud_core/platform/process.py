@@ -20,7 +20,13 @@ from fraud_core.settings import TOKEN_VARIABLE
 
 
 def spawn(
-    argv: Sequence[str], environment: Mapping[str, str], log: Path, token: str, errors: Path | None = None
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    log: Path,
+    token: str,
+    *,
+    errors: Path | None = None,
+    folder: Path | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a process that appends its output to `log` (its errors to `errors`) and ends when this process does.
 
@@ -34,6 +40,7 @@ def spawn(
             stdout=output,
             stderr=error_output,
             env={**os.environ, **environment, TOKEN_VARIABLE: token},
+            cwd=folder,
             start_new_session=True,
         )
 

@@ -34,7 +34,8 @@ class RunningService:
 
     def start(self) -> None:
         """Start the process; `check_start` tells when it is ready."""
-        self._process = spawn(self.service.argv, self.service.environment, self.log, self._token)
+        service = self.service
+        self._process = spawn(service.argv, service.environment, self.log, self._token, folder=service.folder)
         self._started = time.monotonic()
         self.state = "starting"
 

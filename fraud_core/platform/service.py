@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 
 from fraud_core.platform.probe import Probe
@@ -25,6 +26,8 @@ class Service:
     """None: ready as soon as it runs."""
     ports: tuple[Port, ...] = ()
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    folder: Path | None = None
+    """Working folder; None: the supervisor's."""
     depends: tuple[str, ...] = ()
     start_timeout_s: float = 90.0
     stop_timeout_s: float = 10.0

@@ -58,10 +58,8 @@ def valkey_data(settings: Settings) -> Path:
 
 
 def _environment(settings: Settings, **more: str) -> dict[str, str]:
-    # The settings as they are in force here, with paths that do not depend on a working folder.
     return {
         **settings.environment(),
-        "SPEARHEAD_HOME": str(settings.home_path),
         "PYTHONUNBUFFERED": "1",
         **more,
     }
@@ -87,7 +85,10 @@ def _valkey(settings: Settings) -> Service:
 
 
 def _dagster(settings: Settings, log: tuple[str, ...]) -> list[Service]:
-    """Three processes instead of `dagster dev`: a third less memory, and the code is loaded once."""
+    """Three processes instead of `dagster dev`: a third less memory, and the code is loaded once.
+
+    They run in Dagster's own folder: its commands put a `.env` of the working folder over the environment they are given.
+    """
     if shutil.which("dagster-webserver", path=str(BIN)) is None:
         return []
     home = dagster_home(settings)
@@ -112,6 +113,7 @@ def _dagster(settings: Settings, log: tuple[str, ...]) -> list[Service]:
         ready=TcpReady(settings.host, settings.dagster_code_port),
         ports=(Port(settings.dagster_code_port, "SPEARHEAD_DAGSTER_CODE_PORT"),),
         environment=environment,
+        folder=home,
         depends=log,
         stop_timeout_s=20.0,
     )
@@ -121,6 +123,7 @@ def _dagster(settings: Settings, log: tuple[str, ...]) -> list[Service]:
         ready=HttpReady(f"{url}/server_info"),
         ports=(Port(settings.dagster_port, "SPEARHEAD_DAGSTER_PORT"),),
         environment=environment,
+        folder=home,
         depends=("dagster-code",),
         address=url,
     )
@@ -128,6 +131,7 @@ def _dagster(settings: Settings, log: tuple[str, ...]) -> list[Service]:
         "dagster-daemon",
         _python("dagster._daemon", "run", "-w", workspace),
         environment=environment,
+        folder=home,
         depends=("dagster-webserver",),  # which creates the storage: both at once would race
     )
     return [code, webserver, daemon]

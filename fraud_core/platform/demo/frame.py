@@ -82,7 +82,7 @@ class Demo:
         output, messages = self._logs(arguments[0])
         for log in (output, messages):
             log.unlink(missing_ok=True)
-        environment = {**self.settings.environment(), "SPEARHEAD_HOME": str(self.settings.home_path)}
+        environment = self.settings.environment()
         command = [sys.executable, "-m", "fraud_core.cli", *arguments]
         return spawn(command, environment, output, self.token, errors=messages)
 

@@ -21,7 +21,7 @@ from fraud_core.platform.demo.run import fresh_home
 from fraud_core.platform.demo.summary import curl_command
 from fraud_core.platform.ports import choose_free_ports
 from fraud_core.platform.process import marked, sweep
-from fraud_core.platform.services import local_services
+from fraud_core.platform.services import local_services, prepare_home
 from fraud_core.platform.session import Progress
 from fraud_core.settings import PACKAGED_CONTRACTS, load_settings
 from fraud_core.simulator import WorldSpec
@@ -155,3 +155,30 @@ def test_the_children_of_a_demo_use_nothing_that_an_env_file_names(
             str(fresh.bundles_path),
             fresh.triton_address,
         ]
+
+
+def test_what_dagster_runs_uses_nothing_that_an_env_file_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its commands, the one that executes runs included, put the .env of their folder over the environment.
+    monkeypatch.chdir(tmp_path)
+    Path(".env").write_text(
+        "SPEARHEAD_LAKE=/production/lake\nSPEARHEAD_CONTRACTS=nowhere\n", encoding="utf-8"
+    )
+    fresh = choose_free_ports(fresh_home(load_settings(_env_file=None, home=Path("home"))))
+    prepare_home(fresh)
+    services = [service for service in local_services(fresh, ()) if service.name.startswith("dagster")]
+    assert len(services) == 3
+    program = f"from dagster._cli.utils import get_instance_for_cli\nwith get_instance_for_cli():\n  exec({CHILD!r})"
+    for service in services:
+        assert service.folder is not None
+        assert not (service.folder / ".env").exists()
+    asked = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **services[0].environment},
+        cwd=services[0].folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert asked.stdout.splitlines()[-4:][1] == fresh.lake_uri == str(tmp_path / "home" / "demo" / "lake")
