@@ -71,17 +71,20 @@ demo: install ## start everything, show it working, run until Ctrl-C (ONCE=1: ru
 
 # --- checks -----------------------------------------------------------------------------------------------------
 
+# Two processes, a file of tests at a time: tests that follow one another stand in one file.
+PARALLEL ?= -n 2 --dist loadfile
+
 test: check ## every check, and the tests that are not slow
 	@mkdir -p build
-	@$(BIN)/python -m pytest -m "not slow" --junitxml=$(JUNIT) $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" --junitxml=$(JUNIT) $(PYTEST_ARGS)
 
 test-all: check ## every check and every test, the long drills included
 	@mkdir -p build
-	@$(BIN)/python -m pytest --junitxml=$(JUNIT) $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) --junitxml=$(JUNIT) $(PYTEST_ARGS)
 
 test-slow: install ## only the long drills
 	@mkdir -p build
-	@$(BIN)/python -m pytest -m slow --junitxml=build/junit-slow.xml $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) -m slow --junitxml=build/junit-slow.xml $(PYTEST_ARGS)
 
 check: lint types imports secrets
 
