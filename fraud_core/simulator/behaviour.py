@@ -57,12 +57,11 @@ class Behaviour:
         spree = self._sprees(rng, payments)
         return concatenate([payments, spree.take(spree.time_ms < start + rhythm.DAY_MS)])
 
-    def now(self, rng: np.random.Generator, time_ms: NDArray[np.int64]) -> Payments:
-        """One honest payment at each of these times, all of one day."""
+    def now(self, rng: np.random.Generator, time_ms: NDArray[np.int64], day: int) -> Payments:
+        """One honest payment at each of these times, all of this day; none when a moment holds only fraud."""
         accounts, places = self.world.accounts, self.world.cities
         if not len(time_ms):
-            return self.pay(rng, np.empty(0, dtype=np.int32), time_ms, self.calendar.today(0))
-        day = int(time_ms[0] // rhythm.DAY_MS)
+            return self.pay(rng, np.empty(0, dtype=np.int32), time_ms, self.calendar.today(day))
         hour = (int(time_ms[0]) + places.clock_ms[accounts.city]) // rhythm.HOUR_MS % 24
         weight = accounts.activity * rhythm.weekday_factor(accounts.rhythm, day)
         cumulated = np.cumsum(weight * (rhythm.hour_factor(accounts.rhythm, hour) + 0.05))

@@ -16,7 +16,7 @@ from fraud_core.simulator.faults import draw_faults
 from fraud_core.simulator.history import Chunk, scenario_names
 from fraud_core.simulator.labels import SCHEMA, TYPICAL_DELAY_MS, draw_labels
 from fraud_core.simulator.payments import Payments, Tables, concatenate
-from fraud_core.simulator.rhythm import MINUTE_MS
+from fraud_core.simulator.rhythm import DAY_MS, MINUTE_MS
 from fraud_core.simulator.scenarios import Scenarios
 from fraud_core.simulator.world import World
 
@@ -46,7 +46,7 @@ class Live:
         due = self._frauds(from_ms, to_ms, span, count)
         honest = max(count - (len(due) if due is not None else 0), 0)
         times: NDArray[np.int64] = np.sort(from_ms + 1 + rng.integers(0, span, honest))
-        parts = [self._behaviour.now(rng, times)]
+        parts = [self._behaviour.now(rng, times, (from_ms + 1) // DAY_MS)]
         if due is not None:
             parts.append(due)
         payments = concatenate(parts)

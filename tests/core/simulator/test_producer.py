@@ -5,6 +5,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -157,3 +158,10 @@ def test_the_manifest_survives_the_disk(settings: Settings, tmp_path: Path) -> N
     producer.manifest.save(tmp_path / "manifest.json")
     assert Manifest.load(tmp_path / "manifest.json") == producer.manifest
     log.close()
+
+
+def test_a_moment_may_hold_fraud_alone() -> None:
+    now_ms = int(time.time() * 1000)
+    live = Live(World(replace(SPEC, fraud_share=0.4)), now_ms)
+    steps = [live.step(now_ms + step, now_ms + step + 1, 1).transactions for step in range(60)]
+    assert any(rows.height and rows["_scenario"].null_count() == 0 for rows in steps)
