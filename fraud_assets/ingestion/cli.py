@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from fraud_core.settings import load_settings
 
@@ -60,19 +60,9 @@ def verify(
     if as_json:
         print(json.dumps(result.as_dict()))
     else:
-        table = Table(
-            "stream", "events", "valid", "duplicates", "quarantined", "pending", "lost", "duplicated"
-        )
-        for name, proof in result.streams.items():
-            counts = (
-                proof.valid,
-                proof.duplicates,
-                proof.quarantined,
-                proof.pending,
-                proof.lost,
-                proof.duplicated,
-            )
-            table.add_row(name, str(proof.events), *map(str, counts))
+        table = Table("", *[Column(name, justify="right") for name in result.streams])
+        for what in ("events", "valid", "duplicates", "quarantined", "pending", "lost", "duplicated"):
+            table.add_row(what, *[f"{getattr(proof, what):,}" for proof in result.streams.values()])
         console = Console()
         console.print(table)
         for problem in result.problems:

@@ -13,7 +13,11 @@ from fraud_serving.scoring.fallback import DECISIONS
 
 DOCS_PAGE: Final = Path(__file__).with_name("docs.html")
 EXAMPLE_ANSWER: Final = {
-    "transaction_id": "txn_00f3a9c41b7e", "score": 0.0123, "decision": "approve", "reasons": [],
+    "transaction_id": "txn_00f3a9c41b7e", "score": 0.4123, "decision": "review",
+    "reasons": [{
+        "code": "account_count_10m", "text": "Many payments of the account in the last 10 minutes.",
+        "value": 7.0, "contribution": 2.31,
+    }],
     "model_version": "m-20260901T000000Z-1a2b3c4d", "route": "champion", "backend": "triton", "fallback_reason": None,
     "degraded": False, "logged": True, "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "latency_ms": 2.1,
 }  # fmt: skip

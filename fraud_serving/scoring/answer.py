@@ -16,6 +16,10 @@ class Reason(msgspec.Struct, frozen=True):
 
     code: str
     text: str
+    value: float | None = None
+    """The feature's value, so that the sentence can be weighed; null where it has none, and for a rule."""
+    contribution: float | None = None
+    """How far the feature raised the score, in log odds: much below 1 says little."""
 
 
 class Answer(msgspec.Struct, frozen=True):

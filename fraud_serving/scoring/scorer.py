@@ -176,8 +176,12 @@ class Scorer:
         if model.trees is None:
             return [[] for _ in vectors]
         names = model.bundle.manifest.features
+        places = {name: place for place, name in enumerate(names)}
         return [
-            [Reason(name, self._texts[name]) for name, _ in model.trees.top(vector, names, REASONS)]
+            [
+                Reason(name, self._texts[name], _number(vector[places[name]]), round(raised, 4))
+                for name, raised in model.trees.top(vector, names, REASONS)
+            ]
             for vector in model.select(vectors)
         ]
 
@@ -236,6 +240,11 @@ def _decide(model: LoadedModel, score: float) -> Decision:
     if score >= model.thresholds.decline:
         return "decline"
     return "review" if score >= model.thresholds.review else "approve"
+
+
+def _number(value: np.float32) -> float | None:
+    """A feature's value as JSON has it: six digits are enough for a reader, and NaN is null."""
+    return None if np.isnan(value) else float(f"{value:.6g}")
 
 
 def _elapsed_ms(submission: Submission) -> float:

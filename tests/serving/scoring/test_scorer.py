@@ -47,7 +47,10 @@ def test_a_payment_is_scored_explained_and_logged_with_its_state(
             "onnxruntime",
             "decline",
         )
-        assert answer["reasons"][0] == {"code": "amount", "text": "The amount is unusual."}
+        strongest = answer["reasons"][0]
+        assert (strongest["code"], strongest["text"]) == ("amount", "The amount is unusual.")
+        assert strongest["value"] == 190_000
+        assert strongest["contribution"] > 0
         assert (answer["logged"], answer["degraded"], answer["fallback_reason"]) == (True, False, None)
 
     with_runtime(serving, body)
