@@ -3,6 +3,7 @@
 from fraud_core.log.framing import VIRTUAL_COLUMN, block_entry, encode_block, json_entry
 from fraud_core.log.manifest import Manifest, id_hash_sum, id_hashes
 from fraud_core.log.open import open_log
+from fraud_core.log.origin import Origin
 from fraud_core.log.protocol import BLOCK, JSON, NO_VIRTUAL_TIME, SCORER, Entries, Entry, Kind, Log, Shard
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Kind",
     "Log",
     "Manifest",
+    "Origin",
     "Shard",
     "block_entry",
     "encode_block",

@@ -1,4 +1,5 @@
-"""How an entry is written into the log: one field, named by kind and version, and an optional virtual time.
+"""How an entry is written into the log: one field, named by kind and version, an optional virtual time, and for an event
+from quarantine its origin.
 
 `j1` is one JSON event, `a1` one block of events as an Arrow IPC stream with zstd. A reader that meets a name it does
 not know stops rather than skip: it is older than the producer.
@@ -14,6 +15,7 @@ from fraud_core.log.protocol import BLOCK, JSON, NO_VIRTUAL_TIME, Entry, Kind, S
 JSON_FIELD: Final = b"j1"
 BLOCK_FIELD: Final = b"a1"
 VIRTUAL_FIELD: Final = b"v"
+REPLAY_FIELD: Final = b"r"
 VIRTUAL_COLUMN: Final = "_virtual_ms"
 """Optional Int64 column of a block: the virtual append time of each of its events."""
 
@@ -21,9 +23,9 @@ _FIELD_OF: dict[Kind, bytes] = {JSON: JSON_FIELD, BLOCK: BLOCK_FIELD}
 _KIND_OF: dict[bytes, Kind] = {JSON_FIELD: JSON, BLOCK_FIELD: BLOCK}
 
 
-def json_entry(payload: bytes, virtual_ms: int | None = None) -> Entry:
+def json_entry(payload: bytes, virtual_ms: int | None = None, replay_of: str | None = None) -> Entry:
     """An entry that holds one JSON event."""
-    return Entry(JSON, payload, virtual_ms)
+    return Entry(JSON, payload, virtual_ms, replay_of)
 
 
 def block_entry(rows: pl.DataFrame, virtual_ms: int | None = None) -> Entry:
@@ -42,26 +44,33 @@ def to_fields(entry: Entry) -> dict[bytes, bytes]:
     fields = {_FIELD_OF[entry.kind]: entry.payload}
     if entry.virtual_ms is not None:
         fields[VIRTUAL_FIELD] = b"%d" % entry.virtual_ms
+    if entry.replay_of is not None:
+        fields[REPLAY_FIELD] = entry.replay_of.encode()
     return fields
 
 
-def from_fields(fields: list[bytes], shard: Shard, entry_id: bytes) -> tuple[Kind, bytes, int]:
-    """Kind, payload and virtual time (-1: none) of an entry's flat list of names and values."""
+def from_fields(fields: list[bytes], shard: Shard, entry_id: bytes) -> tuple[Kind, bytes, int, str | None]:
+    """Kind, payload, virtual time (-1: none) and origin of an entry's flat list of names and values."""
     kind = _KIND_OF.get(fields[0])
     if kind is not None and len(fields) == 2:
-        return kind, fields[1], NO_VIRTUAL_TIME
+        return kind, fields[1], NO_VIRTUAL_TIME, None
     named = dict(zip(fields[::2], fields[1::2], strict=True))
-    virtual = named.pop(VIRTUAL_FIELD, None)
+    virtual, replayed = named.pop(VIRTUAL_FIELD, None), named.pop(REPLAY_FIELD, None)
     if len(named) == 1:
         name, payload = next(iter(named.items()))
         kind = _KIND_OF.get(name)
         if kind is not None:
-            return kind, payload, _virtual_ms(virtual)
+            return kind, payload, _virtual_ms(virtual), _origin(replayed)
     raise LogError(
         f"The entry {entry_id.decode()} of {shard} was expected to have one field named {JSON_FIELD.decode()} or {BLOCK_FIELD.decode()}; "
         f"it has {[name.decode(errors='replace') for name in named]}. A newer producer, or something else, writes to "
         "this stream: update this reader, or remove that entry. Nothing was skipped."
     )
+
+
+def _origin(value: bytes | None) -> str | None:
+    """A value that is no text becomes one that is no origin: ingestion refuses the event, with its bytes kept."""
+    return None if value is None else value.decode(errors="replace")
 
 
 def _virtual_ms(value: bytes | None) -> int:

@@ -5,8 +5,8 @@ offset `o` asks for what comes after `o`, and the entry *at* `o` stays in the lo
 was removed unread.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
 import numpy as np
@@ -45,6 +45,8 @@ class Entry:
     payload: bytes
     virtual_ms: int | None = None
     """In a replay: the time at which the event would have been appended, in ms; never later than the append."""
+    replay_of: str | None = None
+    """Of an event brought back from quarantine: the origin (see `Origin`) of its first appearance."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Entries:
     """NO_VIRTUAL_TIME (-1) where the entry has none."""
     end: int
     """Offset of the last entry, what a commit records; the offset asked after when there is no entry."""
+    replay_of: Mapping[int, str] = field(default_factory=dict)
+    """Origins that entries brought back from quarantine name, by position; as written, so it may be no origin at all."""
 
     def __len__(self) -> int:
         return len(self.payloads)
@@ -72,8 +76,18 @@ class Log(Protocol):
         """The shards of a stream; marks the log's incarnation on first use."""
         ...
 
-    def append(self, stream: str, entries: Sequence[Entry], keys: Sequence[str] | None = None) -> list[int]:
-        """Append entries and return their offsets, in the order given. Equal keys go to the same shard, in order."""
+    def append(
+        self,
+        stream: str,
+        entries: Sequence[Entry],
+        keys: Sequence[str] | None = None,
+        *,
+        shard: int | None = None,
+    ) -> list[int]:
+        """Append entries and return their offsets, in the order given. Equal keys go to the same shard, in order.
+
+        `shard` puts all of them into that one: an event from quarantine goes where its first copy went.
+        """
         ...
 
     def end(self, shard: Shard) -> int:

@@ -113,13 +113,24 @@ class RedisLog:
         incarnation, count = life[b"incarnation"].decode(), int(life[b"shards"])
         return tuple(Shard(stream, number, incarnation) for number in range(count))
 
-    def append(self, stream: str, entries: Sequence[Entry], keys: Sequence[str] | None = None) -> list[int]:
+    def append(
+        self,
+        stream: str,
+        entries: Sequence[Entry],
+        keys: Sequence[str] | None = None,
+        *,
+        shard: int | None = None,
+    ) -> list[int]:
         if stream not in self._shards:
             self._shards[stream] = self.shards(stream)
         count = len(self._shards[stream])
         stream_keys = [self._key(stream, number) for number in range(count)]
-        if count == 1:
-            route = [stream_keys[0]] * len(entries)
+        if shard is not None and not 0 <= shard < count:
+            raise LogError(
+                f"A shard of {stream} below {count} was expected, found {shard}: the stream has {count}."
+            )
+        if shard is not None or count == 1:
+            route = [stream_keys[shard or 0]] * len(entries)
         elif keys is None:  # equal payloads together, so that a repeated event meets its first copy
             route = [stream_keys[zlib.crc32(entry.payload) % count] for entry in entries]
         else:
@@ -281,6 +292,7 @@ def _entries(shard: Shard, raw: list[Any], after: int) -> Entries:
     kinds: list[Kind]
     payloads: list[bytes]
     virtual: NDArray[np.int64] = np.full(count, NO_VIRTUAL_TIME, dtype=np.int64)
+    replay_of: dict[int, str] = {}
     if all(
         len(item[1]) == 2 and item[1][0] == JSON_FIELD for item in raw
     ):  # the common case, at a third of the cost
@@ -288,7 +300,9 @@ def _entries(shard: Shard, raw: list[Any], after: int) -> Entries:
     else:
         kinds, payloads = [], []
         for row, (entry_id, fields) in enumerate(raw):
-            kind, payload, virtual[row] = from_fields(fields, shard, entry_id)
+            kind, payload, virtual[row], origin = from_fields(fields, shard, entry_id)
+            if origin is not None:
+                replay_of[row] = origin
             kinds.append(kind)
             payloads.append(payload)
     return Entries(
@@ -299,6 +313,7 @@ def _entries(shard: Shard, raw: list[Any], after: int) -> Entries:
         payloads=payloads,
         virtual_ms=virtual,
         end=int(offsets[-1]) if count else after,
+        replay_of=replay_of,
     )
 
 

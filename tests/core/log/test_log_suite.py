@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from fraud_core.errors import LogError, LogUnavailable, LostRange
-from fraud_core.log import BLOCK, JSON, Entry, Log, block_entry, json_entry, open_log
+from fraud_core.log import BLOCK, JSON, Entry, Log, Origin, block_entry, json_entry, open_log
 from fraud_core.log.redis_streams import MAX_SEQ, RedisLog, to_id, to_offset
 from fraud_core.settings import Settings
 
@@ -40,6 +40,34 @@ def test_entries_come_back_in_order_with_their_offsets_and_times(log: Log) -> No
     assert read.virtual_ms.tolist() == [-1, -1, 17]
     assert read.append_ms.tolist() == [offset >> 20 for offset in offsets]
     assert read.end == offsets[-1] == log.end(shard)
+
+
+def test_an_event_from_quarantine_names_its_origin_and_goes_to_the_shard_asked_for(
+    settings: Settings,
+) -> None:
+    log = open_log(settings.model_copy(update={"shards": 3}))
+    origin = Origin("transactions", "3f2a9c81d0e4", 2, 1876500000000000000, 4)
+    sent = [json_entry(b"{}"), json_entry(b"[", virtual_ms=17, replay_of=str(origin)), json_entry(b"]")]
+    for number in (2, 0):
+        log.append("transactions", sent, shard=number)
+    shards = log.shards("transactions")
+    for number, count in enumerate((3, 0, 3)):
+        read = log.read(shards[number], 0, log.end(shards[number]), 10)
+        assert len(read) == count
+        assert read.replay_of == ({1: str(origin)} if count else {})
+        assert read.payloads == [b"{}", b"[", b"]"][:count]
+    assert Origin.parse(str(origin)) == origin
+    with pytest.raises(LogError, match="below 3"):
+        log.append("transactions", sent, shard=3)
+    log.close()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "transactions", "transactions/a/0/-1/0", "t/a/0/9999999999999999999/0", "../a/0/1/0"]
+)
+def test_what_is_no_origin_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(LogError, match="transactions/3f2a9c81d0e4/0/"):
+        Origin.parse(text)
 
 
 def test_a_read_goes_on_after_an_offset_and_stops_at_the_bounds(log: Log) -> None:
