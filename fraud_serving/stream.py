@@ -103,7 +103,7 @@ class StreamScorer:
         """Where to go on when entries were removed unread: at the oldest one, if the state's rebuild has folded it and so
         everything before it. Raises `error` otherwise, for then there are payments that nobody will ever decide."""
         oldest = await asyncio.to_thread(self._log.oldest, shard)
-        folded = (await self._folded_until()).get(str(shard), 0)
+        folded = (await self._folded_until()).get(shard.app_id, 0)
         if not 0 < oldest <= folded:
             raise error
         metrics.GAPS.inc()
@@ -133,7 +133,7 @@ class StreamScorer:
 
     async def _score(self, entries: Entries) -> bool:
         """Whether all of the entries are settled; not so only when asked to stop."""
-        folded = (await self._folded_until()).get(str(entries.shard), 0)
+        folded = (await self._folded_until()).get(entries.shard.app_id, 0)
         chunk: list[Submission] = []
         for pending in self._pending(entries, folded):
             submission = self._submission(pending)
@@ -204,7 +204,7 @@ class StreamScorer:
         return True
 
     async def _folded_until(self) -> dict[str, int]:
-        """Shard to the offset up to which the state's rebuild has folded it, from the registry of epochs."""
+        """Shard (its `app_id`) to the offset up to which the state's rebuild has folded it, from the registry of epochs."""
         state = self._runtime.state
         if self._folded[0] != state.epoch():
             try:

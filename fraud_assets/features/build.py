@@ -119,7 +119,9 @@ def _computed(
 def _may_precede(of_range: pl.LazyFrame, epochs: Epochs, ahead: timedelta) -> pl.Expr | None:
     """Events that may precede one of the range's in an entity's order; None when the range is empty."""
     newest = (
-        of_range.group_by("_stream", "_shard").agg(pl.col("known_at", "_offset", "_epoch").max()).collect()
+        of_range.group_by("_stream", "_shard", "_incarnation")
+        .agg(pl.col("known_at", "_offset", "_epoch").max())
+        .collect()
     )
     known = newest.select(pl.col("known_at").max()).item()
     if known is None:

@@ -13,7 +13,7 @@ import polars as pl
 from deltalake import DeltaTable
 
 from fraud_assets.ingestion.failpoint import Failpoint
-from fraud_assets.ingestion.ledger import LedgerRow, instant, last_end
+from fraud_assets.ingestion.ledger import LedgerRow, instant
 from fraud_assets.ingestion.plan import Plan, next_plan
 from fraud_assets.ingestion.reading import Batch, read_batch
 from fraud_assets.ingestion.rows import check_readable, main_rows, quarantine_rows
@@ -21,7 +21,7 @@ from fraud_assets.ingestion.sealing import Seal
 from fraud_assets.ingestion.uniqueness import UniquenessWindow
 from fraud_assets.ingestion.verdicts import Verdicts, judge_batch, recorded_verdicts
 from fraud_assets.ingestion.window import load_window
-from fraud_assets.lake import LEDGER, Lake, tables_of
+from fraud_assets.lake import LEDGER, Lake, rows_of, tables_of
 from fraud_assets.lake.lake import schema_of
 from fraud_core.contracts import Contracts
 from fraud_core.errors import CommitRefused, LakeError, LostRange
@@ -142,13 +142,8 @@ class ShardIngest:
     def _verdicts(self, plan: Plan, batch: Batch, tables: Mapping[str, DeltaTable]) -> Verdicts:
         if plan.judged:
             self._window = None
-            # A new life of the log starts at 0 again; its rows lie after the last of the former life.
-            after = max(plan.start, last_end(self.lake, self.shard))
             quarantined = self.lake.scan(tables[self.order[0]]).filter(
-                pl.col("_stream") == self.shard.stream,
-                pl.col("_shard") == self.shard.number,
-                pl.col("_offset") > after,
-                pl.col("_offset") <= plan.end,
+                rows_of(self.shard), pl.col("_offset") > plan.start, pl.col("_offset") <= plan.end
             )
             verdicts = recorded_verdicts(
                 batch, quarantined.select("_offset", "_index", "kind", "reasons").collect()

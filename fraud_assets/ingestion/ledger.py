@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 import polars as pl
 
 from fraud_assets.lake import LEDGER, Lake
-from fraud_core.log import Shard
 
 
 @dataclass(frozen=True)
@@ -39,11 +38,7 @@ def instant(ms: int) -> datetime:
 
 
 def ledger_rows(lake: Lake, stream: str | None = None, shard: int | None = None) -> pl.DataFrame:
-    """The ledger of a stream or shard, the oldest incarnation first, each in the order of its ranges.
-
-    A column `after` is added: where the rows of a range begin in the tables. It is `start`, but the first range of a log
-    that was wiped starts at 0 again, and its rows after the last of the former life.
-    """
+    """The ledger of a stream or shard, the oldest incarnation first, each in the order of its ranges."""
     rows = lake.scan(LEDGER)
     if stream is not None:
         rows = rows.filter(pl.col("stream") == stream)
@@ -55,16 +50,7 @@ def ledger_rows(lake: Lake, stream: str | None = None, shard: int | None = None)
         .with_columns(pl.col("committed_at").min().over(*place, "incarnation").alias("_life"))
         .sort(*place, "_life", "incarnation", "end")
         .drop("_life")
-        .with_columns(
-            pl.max_horizontal("start", pl.col("end").shift(1, fill_value=0).over(place)).alias("after")
-        )
     )
-
-
-def last_end(lake: Lake, shard: Shard) -> int:
-    """The furthest offset of a shard that was ever finished, in this life of the log or a former one; 0 for none."""
-    mine = (pl.col("stream") == shard.stream) & (pl.col("shard") == shard.number)
-    return lake.scan(LEDGER).filter(mine).select(pl.col("end").max()).collect().item() or 0
 
 
 def breaks(ranges: pl.DataFrame) -> list[str]:

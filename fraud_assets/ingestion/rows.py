@@ -83,6 +83,7 @@ def _origin(batch: Batch, rows: NDArray[np.int64]) -> list[pl.Series]:
         known,
         pl.Series("_stream", [shard.stream]).new_from_index(0, len(rows)),
         pl.Series("_shard", [shard.number], dtype=pl.Int32).new_from_index(0, len(rows)),
+        pl.Series("_incarnation", [shard.incarnation]).new_from_index(0, len(rows)),
         pl.Series("_offset", batch.offsets[rows]),
         pl.Series("_index", batch.indexes[rows]),
     ]

@@ -54,7 +54,9 @@ class IngestTotals:
 def create_tables(lake: Lake, contracts: Contracts, streams: Sequence[str]) -> None:
     """Create the tables that ingesting `streams` needs, or add the columns they lack. Racing runs may both call it."""
     for spec in stream_tables(contracts, streams):
-        lake.create(spec.name, spec.schema, spec.partition_by, statistics=spec.statistics)
+        lake.create(
+            spec.name, spec.schema, spec.partition_by, statistics=spec.statistics, identity=spec.identity
+        )
 
 
 def run_ingest(

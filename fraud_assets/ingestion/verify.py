@@ -1,7 +1,7 @@
 """The proof that nothing was lost and nothing doubled: log = valid + duplicates + quarantine.
 
 Three witnesses that share no memory: the ledger, whose ranges must join and whose counts must add up; the tables, where
-every origin (stream, shard, offset, index) may stand once; and a producer's manifest, which counted before the log did.
+every origin (stream, shard, life of the log, offset, index) may stand once; and a producer's manifest, which counted before the log did.
 Works through the offsets in pieces, so its memory does not grow with the tables.
 """
 
@@ -17,7 +17,7 @@ from fraud_assets.ingestion.plan import Plan
 from fraud_assets.ingestion.proof import StreamProof, VerifyResult
 from fraud_assets.ingestion.reading import read_batch
 from fraud_assets.ingestion.sequence import unlogged_updates
-from fraud_assets.lake import DECISIONS, STREAMS, Lake, open_lake, tables_of
+from fraud_assets.lake import DECISIONS, STREAMS, Lake, open_lake, rows_of, tables_of
 from fraud_core.contracts import Contract, Contracts, load_contracts
 from fraud_core.errors import LostRange
 from fraud_core.log import Log, Manifest, Shard, open_log
@@ -119,15 +119,15 @@ class _StreamCheck:
         odd = ledger.filter(pl.col("events") != pl.col("valid") + pl.col("duplicates") + pl.col("violations"))
         if odd.height:
             self.problems.append(f"{self.stream}: {odd.height} rows of the ledger do not add up.")
-        for (number,), ranges in ledger.group_by(["shard"], maintain_order=True):
+        for (number, life), ranges in ledger.group_by(["shard", "incarnation"], maintain_order=True):
             for piece in _pieces(ranges):
-                self._check_piece(int(number), piece)
+                self._check_piece(Shard(self.stream, int(number), str(life)), piece)
         for shard in self.log.shards(self.stream):
             life = ledger.filter(pl.col("shard") == shard.number, pl.col("incarnation") == shard.incarnation)
             self._count_pending(shard, int(life["end"].max() or 0))  # type: ignore[arg-type]
         return self.proof
 
-    def _check_piece(self, shard: int, ranges: pl.DataFrame) -> None:
+    def _check_piece(self, shard: Shard, ranges: pl.DataFrame) -> None:
         counted: list[pl.DataFrame] = []
         for name in (self.quarantine, *self.mains):
             rows = self._rows(name, shard, ranges)
@@ -140,12 +140,10 @@ class _StreamCheck:
             both = main.join(counted[0], on=["_offset", "_index"], how="semi").height
             if both:
                 self.proof.duplicated += both
-                self.problems.append(
-                    f"{self.stream}/{shard}: {both} events stand in {name} and in quarantine."
-                )
+                self.problems.append(f"{shard}: {both} events stand in {name} and in quarantine.")
 
     def _check_counts(
-        self, name: str, shard: int, rows: pl.DataFrame, ranges: pl.DataFrame, wanted: Any
+        self, name: str, shard: Shard, rows: pl.DataFrame, ranges: pl.DataFrame, wanted: Any
     ) -> None:
         repeated = rows.height - rows.select("_offset", "_index").n_unique()
         which = np.searchsorted(
@@ -156,22 +154,21 @@ class _StreamCheck:
         self.proof.duplicated += repeated + extra
         self.proof.lost += missing
         if repeated or extra:
-            self.problems.append(f"{self.stream}/{shard}: {name} holds {repeated + extra} rows too many.")
+            self.problems.append(f"{shard}: {name} holds {repeated + extra} rows too many.")
         if missing:
             at = ranges.row(int(np.argmax(wanted > found)), named=True)
             self.problems.append(
-                f"{self.stream}/{shard}: {name} lacks {missing} rows that the ledger counts, the first between offsets "
+                f"{shard}: {name} lacks {missing} rows that the ledger counts, the first between offsets "
                 f"{at['start']} and {at['end']}."
             )
 
-    def _rows(self, name: str, shard: int, ranges: pl.DataFrame) -> pl.DataFrame:
+    def _rows(self, name: str, shard: Shard, ranges: pl.DataFrame) -> pl.DataFrame:
         event_id = "event_id" if name == self.quarantine else self.contracts.for_stream(name).event_id
         return (
             self.lake.scan(self.tables[name])
             .filter(
-                pl.col("_stream") == self.stream,
-                pl.col("_shard") == shard,
-                pl.col("_offset") > ranges["after"][0],
+                rows_of(shard),
+                pl.col("_offset") > ranges["start"][0],
                 pl.col("_offset") <= ranges["end"][-1],
             )
             .select("_offset", "_index", pl.col(event_id).alias("id"))

@@ -1,10 +1,12 @@
 """Loading a shard's uniqueness window from the lake: the last N valid events before the next plan, in their order."""
 
+from dataclasses import replace
+
 import polars as pl
 
 from fraud_assets.ingestion.ledger import ledger_rows
 from fraud_assets.ingestion.uniqueness import Identities, UniquenessWindow
-from fraud_assets.lake import Lake
+from fraud_assets.lake import Lake, rows_of
 from fraud_core.contracts import Contract
 from fraud_core.log import Shard
 
@@ -15,17 +17,15 @@ _GROUP = 250_000
 def load_window(lake: Lake, contract: Contract, shard: Shard, table: str, size: int) -> UniquenessWindow:
     """The window of a shard whose ranges are all finished; `table` is the one that holds the contract's rows.
 
-    The ledger tells how far back the last `size` valid events reach, so that only those files are read.
+    The ledger tells how far back the last `size` valid events reach, into former lives of the log too, so that only those
+    files are read.
     """
     window = UniquenessWindow(size)
-    for start, end in _groups(ledger_rows(lake, shard.stream, shard.number), size):
+    for life, start, end in _groups(ledger_rows(lake, shard.stream, shard.number), size):
         rows = (
             lake.scan(table)
             .filter(
-                pl.col("_stream") == shard.stream,
-                pl.col("_shard") == shard.number,
-                pl.col("_offset") > start,
-                pl.col("_offset") <= end,
+                rows_of(replace(shard, incarnation=life)), pl.col("_offset") > start, pl.col("_offset") <= end
             )
             .select(*contract.polars_schema(), "_offset", "_index")
             .collect()
@@ -35,18 +35,20 @@ def load_window(lake: Lake, contract: Contract, shard: Shard, table: str, size: 
     return window
 
 
-def _groups(ranges: pl.DataFrame, size: int) -> list[tuple[int, int]]:
-    """Offset ranges, in order, that hold at least the last `size` valid events, about `_GROUP` events each."""
-    groups: list[tuple[int, int]] = []
+def _groups(ranges: pl.DataFrame, size: int) -> list[tuple[str, int, int]]:
+    """Incarnation and offset range, in order, that hold at least the last `size` valid events, about `_GROUP` each."""
+    groups: list[tuple[str, int, int]] = []
     reached = counted = 0
-    for start, end, valid in ranges.select("after", "end", "valid").reverse().iter_rows():
+    for life, start, end, valid in (
+        ranges.select("incarnation", "start", "end", "valid").reverse().iter_rows()
+    ):
         if reached >= size:
             break
-        if groups and counted + valid <= _GROUP:
-            groups[-1] = (start, groups[-1][1])
+        if groups and groups[-1][0] == life and counted + valid <= _GROUP:
+            groups[-1] = (life, start, groups[-1][2])
             counted += valid
         else:
-            groups.append((start, end))
+            groups.append((life, start, end))
             counted = valid
         reached += valid
     return groups[::-1]

@@ -9,6 +9,7 @@ from fraud_assets.lake.schemas import (
     STREAMS,
     TableSpec,
     quarantine_of,
+    rows_of,
     stream_tables,
     tables_of,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "read_history",
     "read_labels",
     "read_transactions",
+    "rows_of",
     "stream_tables",
     "tables_of",
 ]

@@ -55,10 +55,12 @@ class Lake:
         partition_by: Sequence[str] = (),
         *,
         statistics: Sequence[str] = (),
+        identity: Sequence[str] = (),
     ) -> DeltaTable:
         """Create the table, or add the columns that it lacks; safe to call from several processes at once.
 
         `statistics` names the columns whose bounds are kept per file, by which reads skip files; none: the first 32.
+        `identity` names columns that tell rows apart, and so cannot be added to rows that lack them.
         Raises LakeError with the difference when the table holds other types or columns that `schema` lacks.
         """
         if not self.exists(name):
@@ -76,6 +78,12 @@ class Lake:
                     raise _failed("create", name, error) from error
         table = self.table(name)
         missing = _missing_columns(name, schema_of(table), schema)
+        if missing and (nameless := [column for column in identity if column in missing]):
+            raise LakeError(
+                f"The table {name} was expected to have {', '.join(nameless)}, by which its rows are told apart; an older "
+                "version of Spearhead wrote it without. Ingest into a new lake (SPEARHEAD_LAKE) from the log or from a replay; "
+                "the old one stays readable with that version. Nothing was written."
+            )
         if missing:
             try:
                 table.alter.add_columns(_delta_schema(missing).fields)

@@ -1,6 +1,7 @@
 """The tables that ingestion writes and their columns, all derived from the contracts.
 
-Every row carries its origin (stream, shard, offset, index in block): its identity, which no other row shares.
+Every row carries its origin (stream, shard, life of the log, offset, index in block): its identity, which no other row
+shares. A log that was wiped and filled again counts its offsets anew (Kafka's begin at 0), hence the life.
 """
 
 from collections.abc import Iterable
@@ -10,11 +11,13 @@ from typing import Final
 import polars as pl
 
 from fraud_core.contracts import Contracts
+from fraud_core.log import Shard
 
 UTC_MICROSECONDS: Final = pl.Datetime("us", "UTC")
 ORIGIN: Final[dict[str, pl.DataType]] = {
     "_stream": pl.String(),
     "_shard": pl.Int32(),
+    "_incarnation": pl.String(),
     "_offset": pl.Int64(),
     "_index": pl.Int32(),
 }
@@ -52,6 +55,15 @@ _LEDGER: Final[dict[str, pl.DataType]] = {
 }
 
 
+def rows_of(shard: Shard) -> pl.Expr:
+    """The rows of a main table or quarantine that came from a shard in this life of the log."""
+    return (
+        (pl.col("_stream") == shard.stream)
+        & (pl.col("_shard") == shard.number)
+        & (pl.col("_incarnation") == shard.incarnation)
+    )
+
+
 @dataclass(frozen=True)
 class TableSpec:
     """A table to create: name, columns, partitions."""
@@ -61,6 +73,11 @@ class TableSpec:
     partition_by: tuple[str, ...] = ()
     statistics: tuple[str, ...] = ()
     """Columns whose bounds are kept per file; the origin must be among them, wide contracts or not."""
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """Columns that tell its rows apart."""
+        return tuple(column for column in ORIGIN if column in self.schema)
 
 
 def quarantine_of(stream: str) -> str:

@@ -13,11 +13,12 @@ from redis import Redis
 
 from fraud_assets.lake import Lake, read_labels, read_transactions
 from fraud_core.contracts import Contracts
-from fraud_core.features import FeatureSet, LabelsApplied, OnlineState, label_effects
+from fraud_core.features import FeatureSet, LabelsApplied, OnlineState, label_effects, up_to
+from fraud_core.log import Shard
 from fraud_core.settings import Settings
 
-Ends = dict[tuple[str, int], int]
-"""(stream, shard) to the offset of the last entry that the tables hold of it."""
+Ends = dict[Shard, int]
+"""Shard, of this life of the log or a former one, to the offset of the last entry that the tables hold of it."""
 
 
 def push_label_effects(
@@ -41,7 +42,7 @@ def push_label_effects(
 
 
 def _push(state: OnlineState, lake: Lake, contracts: Contracts, before: Ends) -> LabelsApplied:
-    event_id, since = contracts.transactions.event_id, _beyond(before)
+    event_id, since = contracts.transactions.event_id, ~up_to(before)
     labels = read_labels(lake, contracts)
     reported = lake.scan("labels").filter(since).select(pl.col(contracts.labels.event_id).alias(event_id))
     arrived = lake.scan("transactions").filter(since).select(event_id).join(labels, on=event_id, how="semi")
@@ -58,15 +59,16 @@ def held_ends(lake: Lake, table: str) -> Ends:
     """Up to which offset of each shard a table holds rows."""
     if not lake.exists(table):
         return {}
-    held = lake.scan(table).group_by("_stream", "_shard").agg(pl.col("_offset").max()).collect()
-    return {(stream, shard): offset for stream, shard, offset in held.iter_rows()}
+    return ends_in(lake.scan(table))
 
 
-def _beyond(ends: Ends) -> pl.Expr:
-    within = pl.lit(False)
-    for (stream, shard), end in ends.items():
-        within |= (pl.col("_stream") == stream) & (pl.col("_shard") == shard) & (pl.col("_offset") <= end)
-    return ~within
+def ends_in(rows: pl.LazyFrame) -> Ends:
+    """The last offset of each shard among these rows of the lake."""
+    held = rows.group_by("_stream", "_shard", "_incarnation").agg(pl.col("_offset").max())
+    return {
+        Shard(stream, number, incarnation): offset
+        for stream, number, incarnation, offset in held.collect().iter_rows()
+    }
 
 
 def _key(namespace: str, epoch: int) -> str:
@@ -77,13 +79,12 @@ def _pushed(client: Redis, namespace: str, epoch: int) -> Ends:
     found = cast("dict[bytes, bytes]", client.hgetall(_key(namespace, epoch)))
     ends: Ends = {}
     for name, offset in found.items():
-        stream, _, shard = name.decode().rpartition("/")
-        ends[stream, int(shard)] = int(offset)
+        ends[Shard.of(name.decode())] = int(offset)
     return ends
 
 
 def remember_pushed(client: Redis, namespace: str, epoch: int, ends: Ends) -> None:
     """Note that an epoch knows the labels of everything up to these offsets."""
     if ends:
-        places: Mapping[Any, Any] = {f"{stream}/{shard}": end for (stream, shard), end in ends.items()}
+        places: Mapping[Any, Any] = {shard.app_id: end for shard, end in ends.items()}
         client.hset(_key(namespace, epoch), mapping=places)

@@ -15,9 +15,9 @@ from redis import Redis
 
 from fraud_assets.lake import Lake, read_history, read_transactions
 from fraud_assets.online_state.epochs import epoch_registry, record_epoch
-from fraud_assets.online_state.labels import Ends, held_ends, remember_pushed
+from fraud_assets.online_state.labels import Ends, ends_in, held_ends, remember_pushed
 from fraud_core.contracts import Contracts
-from fraud_core.features import FeatureSet, OnlineState, Rebuilt, drop_epoch, next_epoch, rebuild
+from fraud_core.features import FeatureSet, OnlineState, Rebuilt, drop_epoch, next_epoch, rebuild, up_to
 from fraud_core.features.layout import GRACE_MS
 from fraud_core.log import SCORER, Log
 from fraud_core.settings import Settings
@@ -36,8 +36,8 @@ class StateBuild:
 
     @property
     def read_up_to(self) -> dict[str, int]:
-        """`ends` with keys such as transactions/0."""
-        return {f"{stream}/{shard}": end for (stream, shard), end in self.ends.items()}
+        """`ends` by name of the shard, its life included."""
+        return {shard.app_id: end for shard, end in self.ends.items()}
 
 
 def rebuild_state(
@@ -54,7 +54,7 @@ def rebuild_state(
     labelled = held_ends(lake, "labels")
     goes_on = committed_ends(log, lake, table)
     ends = _read_ends(lake, table, goes_on)
-    within = _within(ends)
+    within = up_to(ends)  # rows that came since are left to the scorer
     known = read_transactions(lake, contracts.transactions).filter(within)
     latest = known.select(pl.col("known_at").max()).collect().item() or datetime.now(UTC)
     read_from = latest - features.horizon - timedelta(milliseconds=GRACE_MS)
@@ -78,18 +78,17 @@ def rebuild_state(
 def committed_ends(log: Log, lake: Lake, table: DeltaTable) -> Ends:
     """How far `transactions`, as this handle knows it, has come on each shard that feeds it; 0 on a log that is new."""
     return {
-        (stream, shard.number): lake.committed(table, shard.app_id)
+        shard: lake.committed(table, shard.app_id)
         for stream in ("transactions", "decisions")
         for shard in log.shards(stream)
     }
 
 
 def _read_ends(lake: Lake, table: DeltaTable, committed: Ends) -> Ends:
-    """Up to which offsets the table holds rows: also those of a log that was lost, whose offsets the new one continues."""
-    held = lake.scan(table).group_by("_stream", "_shard").agg(pl.col("_offset").max()).collect()
+    """Up to which offsets the table holds rows, those from former lives of the log among them."""
     ends = dict(committed)
-    for stream, shard, offset in held.iter_rows():
-        ends[stream, shard] = max(offset, ends.get((stream, shard), 0))
+    for shard, offset in ends_in(lake.scan(table)).items():
+        ends[shard] = max(offset, ends.get(shard, 0))
     return ends
 
 
@@ -97,12 +96,4 @@ def _register_scorer(log: Log, ends: Ends) -> None:
     """Let a scorer that never ran begin where the rebuild ends. One that did keeps its place: it skips what was folded."""
     for shard in log.shards("transactions"):
         if SCORER not in log.readers(shard):
-            log.advance_reader(shard, SCORER, ends[shard.stream, shard.number])
-
-
-def _within(ends: Ends) -> pl.Expr:
-    """Rows that were committed by then; rows that came since are left to the scorer."""
-    later = pl.lit(False)
-    for (stream, shard), end in ends.items():
-        later |= (pl.col("_stream") == stream) & (pl.col("_shard") == shard) & (pl.col("_offset") > end)
-    return ~later
+            log.advance_reader(shard, SCORER, ends[shard])

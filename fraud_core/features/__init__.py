@@ -10,7 +10,7 @@ from fraud_core.features.feature_set import Feature, FeatureSet
 from fraud_core.features.labels import label_effects
 from fraud_core.features.offline import compute_offline
 from fraud_core.features.online import AsyncOnlineState, OnlineState
-from fraud_core.features.order import Epochs, out_of_turn
+from fraud_core.features.order import Epochs, out_of_turn, up_to
 from fraud_core.features.rebuild import Rebuilt, drop_epoch, next_epoch, rebuild
 
 __all__ = [
@@ -29,4 +29,5 @@ __all__ = [
     "next_epoch",
     "out_of_turn",
     "rebuild",
+    "up_to",
 ]

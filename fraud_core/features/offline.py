@@ -103,8 +103,8 @@ def compute_offline(
 ) -> pl.DataFrame:
     """Features of `events`, row by row: the event id and one Float32 column per feature (null is NaN).
 
-    events: transactions rows with the contract's columns and, where known, the lake's (`known_at`, `_shard`, `_offset`,
-    `_index`, `_epoch`, `_seq_<entity>`), in any order, each event id once. labels: event id, is_fraud, known_at.
+    events: transactions rows with the contract's columns and, where known, the lake's (its origin, `known_at`,
+    `_epoch`, `_seq_<entity>`), in any order, each event id once. labels: event id, is_fraud, known_at.
     epochs: the registry of rebuilds, see `order.Epochs`; without it, all plain history stands before all epochs.
     """
     history = read_history(features, events, labels, epochs)

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError, ResponseError
 from fraud_core.errors import StateError
 from fraud_core.features.calls import Applied, LabelsApplied, StateCalls
 from fraud_core.features.wire import Command, exchange, exchange_async
+from fraud_core.log import Shard
 
 if TYPE_CHECKING:
     from fraud_core.features.feature_set import FeatureSet
@@ -29,11 +30,11 @@ def epoch_record(
     features: "FeatureSet",
     known_ms: int,
     events: int,
-    ends: Mapping[tuple[str, int], int] | None = None,
+    ends: Mapping[Shard, int] | None = None,
 ) -> str:
     """What the registry of epochs says about one: whose state it is and how far its rebuild had read.
 
-    ends: (stream, shard) to the offset of the last entry that it folded; whoever reads the log goes on after it.
+    ends: shard to the offset of the last entry that it folded; whoever reads the log goes on after it.
     """
     return json.dumps(
         {
@@ -41,7 +42,7 @@ def epoch_record(
             "feature_set_hash": features.hash,
             "known_ms": known_ms,
             "events": events,
-            "ends": {f"{stream}/{shard}": end for (stream, shard), end in (ends or {}).items()},
+            "ends": {shard.app_id: end for shard, end in (ends or {}).items()},
             "created_ms": time.time_ns() // 1_000_000,
         }
     )

@@ -7,9 +7,10 @@ import numpy as np
 import polars as pl
 
 from fraud_core.features.inputs import Ints
+from fraud_core.log import Shard
 
-Cut: TypeAlias = int | Mapping[tuple[str, int], int]
-"""What a rebuild had read: all that was known up to a time (ms), or exactly: (stream, shard) to the last offset."""
+Cut: TypeAlias = int | Mapping[Shard, int]
+"""What a rebuild had read: all that was known up to a time (ms), or exactly: each shard up to an offset."""
 Epochs: TypeAlias = Mapping[int, Cut]
 """The registry of rebuilds: epoch to its cut."""
 
@@ -18,11 +19,12 @@ RESTART_SHARE = 0.5
 
 
 def known_order(events: pl.DataFrame) -> Ints:
-    """Places of the rows by (time known, shard, offset, index): the order in which history became known.
+    """Places of the rows by (time known, shard, life of the log, offset, index): the order in which history became known.
 
     Columns that the frame lacks count as equal, and remaining ties keep the order of the rows.
     """
-    keys = [name for name in ("known_at", "_shard", "_offset", "_index") if name in events.columns]
+    order = ("known_at", "_shard", "_incarnation", "_offset", "_index")
+    keys = [name for name in order if name in events.columns]
     if not keys:
         return np.arange(events.height, dtype=np.int64)
     return events.select(pl.arg_sort_by(keys, maintain_order=True)).to_series().cast(pl.Int64).to_numpy()
@@ -82,16 +84,20 @@ def first_reading(events: pl.DataFrame, known_ms: Ints, epochs: Epochs | None) -
 def _read_by(events: pl.DataFrame, known_ms: Ints, cut: Cut) -> np.ndarray[Any, np.dtype[np.bool_]]:
     if isinstance(cut, int):
         return known_ms <= cut
-    rows: np.ndarray[Any, np.dtype[np.bool_]] = events.select(_up_to(cut)).to_series().to_numpy()
+    rows: np.ndarray[Any, np.dtype[np.bool_]] = events.select(up_to(cut)).to_series().to_numpy()
     return np.broadcast_to(rows, len(known_ms))
 
 
-def _up_to(ends: Mapping[tuple[str, int], int]) -> pl.Expr:
+def up_to(ends: Mapping[Shard, int]) -> pl.Expr:
+    """Rows of the lake that came from these shards, each in its life of the log, up to these offsets."""
     return pl.any_horizontal(
         pl.lit(False),
         *[
-            (pl.col("_stream") == stream) & (pl.col("_shard") == shard) & (pl.col("_offset") <= end)
-            for (stream, shard), end in ends.items()
+            (pl.col("_stream") == shard.stream)
+            & (pl.col("_shard") == shard.number)
+            & (pl.col("_incarnation") == shard.incarnation)
+            & (pl.col("_offset") <= end)
+            for shard, end in ends.items()
         ],
     ).fill_null(False)
 
@@ -109,12 +115,12 @@ def out_of_turn(events: pl.DataFrame, epochs: Epochs) -> pl.Expr:
         return pl.lit(True) if newest else sequenced
     last = max(newest, int(reading.max(initial=0)) - 1)
     cuts = [cut for epoch, cut in epochs.items() if epoch <= last]
-    ends: dict[tuple[str, int], int] = {}
+    ends: dict[Shard, int] = {}
     for cut in cuts:
         if not isinstance(cut, int):
             ends |= {shard: max(end, ends.get(shard, end)) for shard, end in cut.items()}
     until_ms = max([cut for cut in cuts if isinstance(cut, int)], default=-1)
-    return sequenced | _up_to(ends) | (pl.col("known_at").dt.epoch("ms") <= until_ms)
+    return sequenced | up_to(ends) | (pl.col("known_at").dt.epoch("ms") <= until_ms)
 
 
 def column_or(events: pl.DataFrame, name: str, absent: int) -> Ints:

@@ -22,6 +22,7 @@ from fraud_core.features.online import OnlineState, epoch_record
 from fraud_core.features.order import Epochs
 from fraud_core.features.plan import LABEL_CAP, NULL, EntityPlan
 from fraud_core.features.wire import exchange
+from fraud_core.log import Shard
 
 if TYPE_CHECKING:
     from fraud_core.features.feature_set import FeatureSet
@@ -60,7 +61,7 @@ def rebuild(  # noqa: PLR0917
     epoch: int | None = None,
     epochs: Epochs | None = None,
     *,
-    ends: Mapping[tuple[str, int], int] | None = None,
+    ends: Mapping[Shard, int] | None = None,
 ) -> Rebuilt:
     """Write the final state of `events` and `labels` (see compute_offline) to a new epoch, then make it current.
 

@@ -33,6 +33,12 @@ class Shard:
         """Name under which Delta tables record the committed end offset of this shard."""
         return f"{self.stream}/{self.incarnation}/{self.number}"
 
+    @classmethod
+    def of(cls, app_id: str) -> "Shard":
+        """The shard of an `app_id`."""
+        stream, incarnation, number = app_id.rsplit("/", 2)
+        return cls(stream, int(number), incarnation)
+
     def __str__(self) -> str:
         return f"{self.stream}/{self.number}"
 

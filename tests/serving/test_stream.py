@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from fraud_core.errors import LostRange
-from fraud_core.log import SCORER, Entry, open_log
+from fraud_core.log import SCORER, Entry, Log, open_log
 from fraud_core.settings import Settings
 from fraud_serving.runtime import Runtime
 from fraud_serving.scoring.store import StoreUnavailable
@@ -101,7 +101,7 @@ def test_events_that_a_rebuild_has_folded_are_not_applied_again(serving: Setting
     [offset] = log.append("transactions", [Entry("json", payload(folded))])
 
     async def body(runtime: Runtime) -> None:
-        await registered_until(runtime, offset)
+        await registered_until(runtime, log, offset)
         wait_until(lambda: time.time_ns() // 1_000_000 > offset >> 20, "the next millisecond")
         await asyncio.to_thread(log.append, "transactions", [Entry("json", payload(later))])
         await drain(serving, runtime)
@@ -111,11 +111,11 @@ def test_events_that_a_rebuild_has_folded_are_not_applied_again(serving: Setting
     log.close()
 
 
-async def registered_until(runtime: Runtime, offset: int) -> None:
+async def registered_until(runtime: Runtime, log: Log, offset: int) -> None:
     """As if a rebuild had folded the log up to `offset`."""
     state = runtime.state
     registered = json.loads(await state.client.hget(state.calls.epochs_key, "1"))
-    record = json.dumps(registered | {"ends": {"transactions/0": offset}})
+    record = json.dumps(registered | {"ends": {log.shards("transactions")[0].app_id: offset}})
     await state.client.hset(state.calls.epochs_key, "1", record)
 
 
@@ -135,7 +135,7 @@ def test_entries_removed_unread_are_passed_over_only_where_a_rebuild_has_folded_
         await runtime.state.client.xtrim(
             key, minid=f"{offsets[2] >> 20}-{offsets[2] & 0xFFFFF}", approximate=False
         )
-        await registered_until(runtime, offsets[2] if folded else offsets[1])
+        await registered_until(runtime, log, offsets[2] if folded else offsets[1])
         scorer = StreamScorer(runtime, log)
         if not folded:
             with pytest.raises(LostRange, match="may be lost"):

@@ -12,6 +12,7 @@ from fraud_assets.features import FEATURES, build, build_features
 from fraud_assets.lake import Lake, open_lake
 from fraud_assets.online_state.epochs import record_epoch
 from fraud_core.errors import CommitRefused
+from fraud_core.log import Shard
 from fraud_core.settings import Settings
 from tests.assets.history import END, declarations
 
@@ -153,10 +154,11 @@ def test_a_payment_that_a_rebuild_read_first_counts_though_it_became_known_last(
     late, stalled = END - timedelta(days=1, minutes=10), END - timedelta(hours=23)
     add_payment(lake, "late", late, "both", known_at=END + timedelta(hours=5), _shard=7, _offset=1)
     add_payment(lake, "stalled", stalled, "both", _shard=8, _offset=1)
-    everything = lake.scan("transactions").filter(pl.col("_shard") == 0).select(pl.col("_offset").max())
-    read = {("transactions", 0): everything.collect().item(), ("transactions", 7): 1}
-    record_epoch(lake, features, 1, read | {("transactions", 8): 0})
-    record_epoch(lake, features, 2, read | {("transactions", 8): 1})
+    last = lake.scan("transactions").filter(pl.col("_shard") == 0).sort("_offset").last().collect()
+    life = last["_incarnation"].item()
+    read = {Shard("transactions", 0, life): last["_offset"].item(), Shard("transactions", 7, life): 1}
+    record_epoch(lake, features, 1, read | {Shard("transactions", 8, life): 0})
+    record_epoch(lake, features, 2, read | {Shard("transactions", 8, life): 1})
     compute(past_settings, lake, day(0), day(0))
     of_the_day = row_of(lake, "stalled")
     compute(past_settings, lake, day(1), day(0))

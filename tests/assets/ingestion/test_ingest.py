@@ -1,6 +1,7 @@
 """Every event ends in exactly one place: the main tables, quarantine, or the count of duplicates."""
 
 import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -267,6 +268,33 @@ def test_a_wiped_log_goes_on_in_a_new_life_and_still_knows_its_events(
     totals = run_ingest(settings)
     assert (totals.valid, totals.duplicates) == (3, 2)
     assert verify(settings).ok
+
+
+def test_two_lives_of_a_log_may_use_the_same_offsets(
+    settings: Settings, log: Log, lake: Lake, event: MakeEvent, valkey_url: str
+) -> None:
+    now_ms = int(time.time() * 1000)
+
+    def die(step: str) -> None:
+        if step == "after_quarantine_commit":
+            raise KeyboardInterrupt
+
+    with redis.Redis.from_url(valkey_url) as client:
+        for life in (range(5), range(4, 9)):
+            client.flushall()
+            log.shards("transactions")
+            for place, number in enumerate(life):
+                payload = event(number, amount=-1 if place == 3 else 100)
+                client.xadd("spearhead:log:{transactions.0}", {"j1": payload}, id=f"{now_ms}-{place}")
+            with pytest.raises(KeyboardInterrupt):
+                run_ingest(settings, ["transactions"], failpoint=die)
+            run_ingest(settings, ["transactions"])
+    assert sorted(ids(lake)) == [f"tx-{number:08d}" for number in (0, 1, 2, 4, 5, 6, 8)]
+    rows = lake.scan("transactions").select("_incarnation", "_offset").collect()
+    assert rows["_incarnation"].n_unique() == 2
+    assert rows["_offset"].n_unique() < rows.height
+    proof = verify(settings)
+    assert (proof.ok, proof.valid, proof.duplicates, proof.quarantined) == (True, 7, 1, 2)
 
 
 def test_quarantined_bytes_are_sealed_when_a_key_is_set(settings: Settings, log: Log, lake: Lake) -> None:

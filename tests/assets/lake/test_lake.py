@@ -78,6 +78,13 @@ def test_rows_of_another_type_are_refused_before_delta_casts_them(lake: Lake, fr
     assert lake.table("t").version() == 0
 
 
+def test_a_column_that_tells_rows_apart_is_never_added_to_rows_that_lack_it(lake: Lake) -> None:
+    lake.append(lake.create("t", SCHEMA), rows(1))
+    with pytest.raises(LakeError, match="c, by which its rows are told apart"):
+        lake.create("t", {**SCHEMA, "c": pl.String()}, identity=["c"])
+    assert lake.table("t").version() == 1
+
+
 def test_a_new_nullable_column_evolves_the_table_and_a_breaking_change_is_refused(lake: Lake) -> None:
     lake.append(lake.create("t", SCHEMA), rows(1))
     wider = {**SCHEMA, "c": pl.List(pl.Float32)}

@@ -40,7 +40,7 @@ def test_the_scorer_goes_on_where_the_rebuild_had_read(settings: Settings, lake:
     build = rebuild(settings, lake, log)
     [shard] = log.shards("transactions")
     assert build.rebuilt.events == lake.scan("transactions").select(pl.len()).collect().item()
-    assert log.readers(shard)[SCORER] == build.ends["transactions", 0] == log.end(shard)
+    assert log.readers(shard)[SCORER] == build.ends[shard] == log.end(shard)
     assert epoch_registry(lake) == {build.rebuilt.epoch: build.ends}
 
 

@@ -5,8 +5,13 @@ import polars as pl
 import pytest
 
 from fraud_core.features.order import Epochs, first_reading, fold_order, known_order, out_of_turn
+from fraud_core.log import Shard
 
 DAY = 86_400_000
+
+
+def of(stream: str, number: int = 0, life: str = "i") -> Shard:
+    return Shard(stream, number, life)
 
 
 def order(
@@ -25,6 +30,18 @@ def test_history_goes_by_time_known_then_place_in_the_log() -> None:
         {"known_at": [2, 1, 1, 1], "_shard": [0, 1, 0, 0], "_offset": [0, 0, 9, 9], "_index": [0, 0, 1, 0]}
     )
     assert known_order(frame).tolist() == [3, 2, 1, 0]
+
+
+def test_events_of_two_lives_of_the_log_are_not_mixed_by_their_offsets() -> None:
+    frame = pl.DataFrame(
+        {
+            "known_at": [1, 1, 1, 0],
+            "_shard": [0] * 4,
+            "_incarnation": ["b", "a", "b", "b"],
+            "_offset": [1, 2, 3, 9],
+        }
+    )
+    assert known_order(frame).tolist() == [3, 1, 0, 2]
 
 
 def test_seq_decides_over_arrival_and_follows_plain_history() -> None:
@@ -52,11 +69,12 @@ def test_what_a_rebuild_had_read_can_be_told_by_offsets() -> None:
         {
             "_stream": ["t", "t", "t", "d"],
             "_shard": [0, 0, 1, 0],
+            "_incarnation": ["i"] * 4,
             "_offset": [5, 6, 1, 9],
             "_epoch": [None, 3, None, 1],
         }
     )
-    cuts: Epochs = {2: {("t", 0): 5}, 3: {("t", 0): 6, ("t", 1): 0, ("d", 0): 9}}
+    cuts: Epochs = {2: {of("t"): 5}, 3: {of("t"): 6, of("t", 1): 0, of("d"): 9, of("t", life="former"): 7}}
     reading = first_reading(frame, np.zeros(4, np.int64), cuts)
     assert reading is not None
     assert reading.tolist() == [2, 3, 4, 3]
@@ -84,6 +102,7 @@ def test_what_precedes_an_event_was_known_before_it_or_is_told_as_out_of_turn(
                 "known_at": pl.Series(known * 1000).cast(pl.Datetime("us", "UTC")),
                 "_stream": np.where(scored, "decisions", "transactions"),
                 "_shard": shards,
+                "_incarnation": "i",
                 "_offset": np.arange(size),
                 "_epoch": pl.Series(np.where(scored, epoch, -1)).replace(-1, None),
             }
@@ -92,7 +111,7 @@ def test_what_precedes_an_event_was_known_before_it_or_is_told_as_out_of_turn(
         epochs: Epochs = {
             2 + k: int(known[max(ends[k])])
             if by_time
-            else {("transactions", shard): int(end) for shard, end in enumerate(ends[k])}
+            else {of("transactions", shard): int(end) for shard, end in enumerate(ends[k])}
             for k in range(rebuilds)
         }
         folded = fold_order(
