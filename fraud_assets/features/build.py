@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta
 import polars as pl
 
 from fraud_assets.lake import Lake, read_history, read_transactions
+from fraud_assets.lake.lake import schema_of
 from fraud_assets.online_state.epochs import epoch_registry
 from fraud_core.contracts import Contract, Contracts
 from fraud_core.errors import CommitRefused, FeatureError
@@ -69,12 +70,13 @@ def build_features(
     """
     schema = feature_table_schema(contracts.transactions, features)
     for attempt in range(1, _ATTEMPTS + 1):
-        table = lake.create(FEATURES, schema, partition_by=["event_date"])  # before anything is read
+        # Before anything is read. A feature that is no longer declared keeps its column, for the rows that have it.
+        table = lake.create(FEATURES, schema, partition_by=["event_date"], keep_columns=True)
         build, rows = _computed(lake, contracts, features, first, last)
         try:
             lake.replace(
                 FEATURES,
-                rows.select(*schema),
+                rows.select(*schema, *_undeclared(schema_of(table), schema)),
                 f"event_date >= '{first}' AND event_date <= '{last}'",
                 table=table,
             )
@@ -88,6 +90,11 @@ def build_features(
         f"The features of {first} to {last} were computed {_ATTEMPTS} times, and each time another writer changed these "
         "partitions meanwhile. Nothing was overwritten; compute them again when no other build of these dates runs."
     )
+
+
+def _undeclared(held: pl.Schema, schema: dict[str, pl.DataType]) -> list[pl.Expr]:
+    """Columns of features that are gone from the declaration, without a value."""
+    return [pl.lit(None, dtype).alias(name) for name, dtype in held.items() if name not in schema]
 
 
 def _computed(

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from fraud_core.contracts import Contracts, Parsed, judge, parse_json
 
-_PREFIX = "event."
-_NOT_WHOLE = "seqs.whole_numbers"
-_OTHER_ID = "event.other_id"
+PREFIX = "event."
+NOT_WHOLE = "seqs.whole_numbers"
+OTHER_ID = "event.other_id"
 
 
 def inner_events(contracts: Contracts, decisions: pl.DataFrame) -> Parsed:
@@ -28,15 +28,15 @@ def inner_violations(
 ) -> Mapping[int, tuple[str, ...]]:
     """What is wrong with the payments, and between them and their decisions, by row."""
     reasons: dict[int, tuple[str, ...]] = {
-        row: tuple(_PREFIX + code for code in codes)
+        row: tuple(PREFIX + code for code in codes)
         for row, codes in judge(contracts.transactions, inner.frame, known_ms, inner.found).reasons.items()
     }
     other = (
         decisions[contracts.decisions.event_id] != inner.frame[contracts.transactions.event_id]
     ).fill_null(False)
-    _add(reasons, other, _OTHER_ID)
+    _add(reasons, other, OTHER_ID)
     _, broken = sequence_columns(contracts, decisions)
-    _add(reasons, broken, _NOT_WHOLE)
+    _add(reasons, broken, NOT_WHOLE)
     return reasons
 
 

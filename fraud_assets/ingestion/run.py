@@ -14,7 +14,8 @@ from typing import Literal
 from fraud_assets.ingestion.commit import Commit, ShardIngest
 from fraud_assets.ingestion.failpoint import Failpoint, armed
 from fraud_assets.ingestion.sealing import Seal
-from fraud_assets.lake import STREAMS, Lake, compact, open_lake, stream_tables
+from fraud_assets.lake import STREAMS, Lake, compact, open_lake, stream_tables, tables_of
+from fraud_assets.lake.accepted import check_contracts, record_contracts
 from fraud_core.contracts import Contracts, load_contracts
 from fraud_core.errors import CommitRefused, LogUnavailable, SpearheadError
 from fraud_core.log import open_log
@@ -52,11 +53,18 @@ class IngestTotals:
 
 
 def create_tables(lake: Lake, contracts: Contracts, streams: Sequence[str]) -> None:
-    """Create the tables that ingesting `streams` needs, or add the columns they lack. Racing runs may both call it."""
+    """Create the tables that ingesting `streams` needs, or add the columns they lack. Racing runs may both call it.
+
+    Raises ContractError, before anything is written, when a contract breaks what the lake was written under.
+    """
+    mains = dict.fromkeys(name for stream in streams for name in tables_of(stream)[1:])
+    fresh = check_contracts(lake, [contracts.for_stream(name) for name in mains])
     for spec in stream_tables(contracts, streams):
         lake.create(
             spec.name, spec.schema, spec.partition_by, statistics=spec.statistics, identity=spec.identity
         )
+    if fresh:
+        record_contracts(lake, fresh)
 
 
 def run_ingest(

@@ -55,13 +55,15 @@ class Lake:
         partition_by: Sequence[str] = (),
         *,
         statistics: Sequence[str] = (),
+        keep_columns: bool = False,
         identity: Sequence[str] = (),
     ) -> DeltaTable:
         """Create the table, or add the columns that it lacks; safe to call from several processes at once.
 
         `statistics` names the columns whose bounds are kept per file, by which reads skip files; none: the first 32.
         `identity` names columns that tell rows apart, and so cannot be added to rows that lack them.
-        Raises LakeError with the difference when the table holds other types or columns that `schema` lacks.
+        Raises LakeError with the difference when the table holds other types, or columns that `schema` lacks; with
+        `keep_columns` those stay, for the writer to fill with nulls.
         """
         if not self.exists(name):
             try:
@@ -77,7 +79,7 @@ class Lake:
                 if not self.exists(name):  # else another process created it just now
                     raise _failed("create", name, error) from error
         table = self.table(name)
-        missing = _missing_columns(name, schema_of(table), schema)
+        missing = _missing_columns(name, schema_of(table), schema, keep_columns)
         if missing and (nameless := [column for column in identity if column in missing]):
             raise LakeError(
                 f"The table {name} was expected to have {', '.join(nameless)}, by which its rows are told apart; an older "
@@ -88,7 +90,7 @@ class Lake:
             try:
                 table.alter.add_columns(_delta_schema(missing).fields)
             except CommitFailedError as error:
-                if _missing_columns(name, schema_of(self.table(name)), schema):
+                if _missing_columns(name, schema_of(self.table(name)), schema, keep_columns):
                     raise _failed("evolve", name, error) from error
             table = self.table(name)
         return table
@@ -185,7 +187,9 @@ def _delta_schema(schema: Mapping[str, pl.DataType]) -> Schema:
     return Schema.from_arrow(pl.Schema(schema))
 
 
-def _missing_columns(name: str, held: pl.Schema, wanted: Mapping[str, pl.DataType]) -> dict[str, pl.DataType]:
+def _missing_columns(
+    name: str, held: pl.Schema, wanted: Mapping[str, pl.DataType], keep_columns: bool
+) -> dict[str, pl.DataType]:
     differences = [
         f"  {column}: {held[column]} in the table, {dtype} in the contract"
         for column, dtype in wanted.items()
@@ -193,7 +197,7 @@ def _missing_columns(name: str, held: pl.Schema, wanted: Mapping[str, pl.DataTyp
     ] + [
         f"  {column}: {dtype} in the table, absent from the contract"
         for column, dtype in held.items()
-        if column not in wanted
+        if column not in wanted and not keep_columns
     ]
     if differences:
         raise LakeError(

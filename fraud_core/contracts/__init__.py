@@ -7,8 +7,10 @@ load_contracts ─▶ Contracts ─▶ Contract
 
 from fraud_core.contracts.block import VIRTUAL_MS, parse_block, write_block
 from fraud_core.contracts.body import body_hash, key_of
+from fraud_core.contracts.canonical import canonical, from_canonical
 from fraud_core.contracts.compare import Change, compare
 from fraud_core.contracts.event import Violation, check_event
+from fraud_core.contracts.evolution import Evolution, evolution
 from fraud_core.contracts.judge import Reasons, Verdict, judge
 from fraud_core.contracts.mask import mask, mask_value
 from fraud_core.contracts.model import Contract, Contracts, Field, Rule, Sla
@@ -23,6 +25,7 @@ __all__ = [
     "Check",
     "Contract",
     "Contracts",
+    "Evolution",
     "Field",
     "Parsed",
     "Reasons",
@@ -31,10 +34,13 @@ __all__ = [
     "Verdict",
     "Violation",
     "body_hash",
+    "canonical",
     "check_event",
     "compare",
     "day_number",
     "day_text",
+    "evolution",
+    "from_canonical",
     "judge",
     "key_of",
     "load_contract",

@@ -20,6 +20,8 @@ class Change:
     field: str | None
     level: Level
     words: str
+    structural: bool = False
+    """Whether rows written before could not be read under the new contract."""
 
     @property
     def breaking(self) -> bool:
@@ -31,7 +33,7 @@ def compare(old: Contract, new: Contract) -> list[Change]:
     """All differences that matter, breaking ones first; and one more where the version does not say so."""
     changes = [*_fields(old, new), *_rules(old, new), *_identity(old, new)]
     changes.sort(key=lambda change: ("major", "minor", "patch").index(change.level))
-    if changes and not _version_suffices(old.version, new.version, changes[0].level):
+    if changes and not version_suffices(old.version, new.version, changes[0].level):
         words = f"version {old.version} → {new.version} does not raise the {changes[0].level} number, which this asks for"
         changes.append(Change(None, changes[0].level, words))
     return changes
@@ -40,7 +42,7 @@ def compare(old: Contract, new: Contract) -> list[Change]:
 def _fields(old: Contract, new: Contract) -> Iterator[Change]:
     for name, field in old.by_name.items():
         if name not in new.by_name:
-            yield Change(name, "major", f"field {name} was removed")
+            yield Change(name, "major", f"field {name} was removed", structural=True)
         else:
             yield from _field(field, new.by_name[name])
     for name, field in new.by_name.items():
@@ -56,7 +58,8 @@ def _fields(old: Contract, new: Contract) -> Iterator[Change]:
 def _field(old: Field, new: Field) -> Iterator[Change]:
     name = old.name
     if (old.type, old.item_type) != (new.type, new.item_type):
-        yield Change(name, "major", f"{name}: type {old.type} → {new.type}")
+        kinds = [each.type + (f" of {each.item_type}s" if each.item_type else "") for each in (old, new)]
+        yield Change(name, "major", f"{name}: type {kinds[0]} → {kinds[1]}", structural=True)
         return
     if old.required != new.required:
         level: Level = "major" if new.required else "minor"
@@ -105,14 +108,17 @@ def _field(old: Field, new: Field) -> Iterator[Change]:
             name,
             "major",
             f"{name}: role or entity {old.role or old.entity or 'none'} → {new.role or new.entity or 'none'}",
+            structural=True,
         )
-    if old.description != new.description:
+    if old.format != new.format and old.type != "integer":  # an integer's format is in its bounds
+        yield Change(name, "patch", f"{name}: format {old.format or 'none'} → {new.format or 'none'}")
+    if (old.description, old.classification) != (new.description, new.classification):
         yield Change(name, "patch", f"{name}: other words")
 
 
 def _rules(old: Contract, new: Contract) -> Iterator[Change]:
     before, after = ({rule.name: rule.text for rule in each.rules} for each in (old, new))
-    for name in before.keys() | after.keys():
+    for name in sorted(before.keys() | after.keys()):
         if name not in before:
             yield Change(None, "major", f"rule {name} is new: {after[name]}")
         elif name not in after:
@@ -123,14 +129,19 @@ def _rules(old: Contract, new: Contract) -> Iterator[Change]:
 
 def _identity(old: Contract, new: Contract) -> Iterator[Change]:
     if old.name != new.name:
-        yield Change(None, "major", f"name {old.name} → {new.name}")
+        yield Change(None, "major", f"name {old.name} → {new.name}", structural=True)
     if old.key != new.key:
-        yield Change(None, "major", f"key {', '.join(old.key)} → {', '.join(new.key)}")
+        yield Change(None, "major", f"key {', '.join(old.key)} → {', '.join(new.key)}", structural=True)
     if old.maturity != new.maturity:
         yield Change(None, "minor", f"maturity {old.maturity} → {new.maturity}")
+    if old.slas != new.slas:
+        yield Change(None, "minor", "the promised service (slaProperties) changed")
+    if (old.description, old.owner, old.grain) != (new.description, new.owner, new.grain):
+        yield Change(None, "patch", "the contract's own words, owner or grain changed")
 
 
-def _version_suffices(old: str, new: str, level: Level) -> bool:
+def version_suffices(old: str, new: str, level: Level) -> bool:
+    """Whether `new` raises the part of `old` that a change of `level` asks for, or a higher one."""
     before, after = (tuple(map(int, version.split("."))) for version in (old, new))
     place = ("major", "minor", "patch").index(level) + 1
     return after[:place] > before[:place]
