@@ -94,7 +94,9 @@ class StreamScorer:
                 continue
             if not await self._score(entries):
                 break  # asked to stop: what is not logged is read again at the next start
-            await asyncio.to_thread(self._log.advance_reader, shard, SCORER, entries.end)
+            await asyncio.to_thread(
+                self._log.advance_reader, shard, SCORER, entries.end, since=after, events=entries.events
+            )
             self._positions[shard] = entries.end
             finished += len(entries)
         return finished

@@ -25,7 +25,7 @@ from fraud_assets.lake import LEDGER, Lake, rows_of, tables_of
 from fraud_assets.lake.lake import schema_of
 from fraud_core.contracts import Contracts
 from fraud_core.errors import CommitRefused, LakeError, LostRange
-from fraud_core.log import Log, Shard
+from fraud_core.log import INGEST, Log, Shard
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class ShardIngest:
         self._failpoint("after_judge")
         row = self._write(plan, batch, verdicts, tables)
         self._keep_window(plan, batch)
-        self.log.advance_reader(self.shard, "ingest", batch.end)
+        self.log.advance_reader(self.shard, INGEST, batch.end, since=batch.start, events=len(batch))
         self.log.trim(self.shard, batch.end)
         self._failpoint("after_trim")
         return Commit(

@@ -4,10 +4,23 @@ from fraud_core.log.framing import VIRTUAL_COLUMN, block_entry, encode_block, js
 from fraud_core.log.manifest import Manifest, id_hash_sum, id_hashes
 from fraud_core.log.open import open_log
 from fraud_core.log.origin import Origin
-from fraud_core.log.protocol import BLOCK, JSON, NO_VIRTUAL_TIME, SCORER, Entries, Entry, Kind, Log, Shard
+from fraud_core.log.protocol import (
+    BLOCK,
+    INGEST,
+    JSON,
+    NO_VIRTUAL_TIME,
+    SCORER,
+    Entries,
+    Entry,
+    Kind,
+    Log,
+    Shard,
+    Tally,
+)
 
 __all__ = [
     "BLOCK",
+    "INGEST",
     "JSON",
     "NO_VIRTUAL_TIME",
     "SCORER",
@@ -19,6 +32,7 @@ __all__ = [
     "Manifest",
     "Origin",
     "Shard",
+    "Tally",
     "block_entry",
     "encode_block",
     "id_hash_sum",

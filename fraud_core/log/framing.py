@@ -1,11 +1,10 @@
-"""How an entry is written into the log: one field, named by kind and version, an optional virtual time, and for an event
-from quarantine its origin.
+"""How an entry is written into the log: one field, named by kind and version, and what is told beside it.
 
-`j1` is one JSON event, `a1` one block of events as an Arrow IPC stream with zstd. A reader that meets a name it does
-not know stops rather than skip: it is older than the producer.
+`j1` is one JSON event, `a1` one block of events as an Arrow IPC stream with zstd; `v` a virtual time, `n` how many events
+a block holds. A reader that meets a name it does not know stops rather than skip: it is older than the producer.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import polars as pl
 
@@ -16,9 +15,11 @@ JSON_FIELD: Final = b"j1"
 BLOCK_FIELD: Final = b"a1"
 VIRTUAL_FIELD: Final = b"v"
 REPLAY_FIELD: Final = b"r"
+EVENTS_FIELD: Final = b"n"
 VIRTUAL_COLUMN: Final = "_virtual_ms"
 """Optional Int64 column of a block: the virtual append time of each of its events."""
 
+_MOST_DIGITS: Final = 16
 _FIELD_OF: dict[Kind, bytes] = {JSON: JSON_FIELD, BLOCK: BLOCK_FIELD}
 _KIND_OF: dict[bytes, Kind] = {JSON_FIELD: JSON, BLOCK_FIELD: BLOCK}
 
@@ -30,7 +31,7 @@ def json_entry(payload: bytes, virtual_ms: int | None = None, replay_of: str | N
 
 def block_entry(rows: pl.DataFrame, virtual_ms: int | None = None) -> Entry:
     """An entry that holds `rows` as a block; a column `_virtual_ms` gives each event a virtual time of its own."""
-    return Entry(BLOCK, encode_block(rows), virtual_ms)
+    return Entry(BLOCK, encode_block(rows), virtual_ms, rows.height)
 
 
 def encode_block(rows: pl.DataFrame) -> bytes:
@@ -46,21 +47,37 @@ def to_fields(entry: Entry) -> dict[bytes, bytes]:
         fields[VIRTUAL_FIELD] = b"%d" % entry.virtual_ms
     if entry.replay_of is not None:
         fields[REPLAY_FIELD] = entry.replay_of.encode()
+    if entry.kind == BLOCK:
+        fields[EVENTS_FIELD] = b"%d" % entry.events
     return fields
 
 
-def from_fields(fields: list[bytes], shard: Shard, entry_id: bytes) -> tuple[Kind, bytes, int, str | None]:
-    """Kind, payload, virtual time (-1: none) and origin of an entry's flat list of names and values."""
+class Read(NamedTuple):
+    """An entry as it was found."""
+
+    kind: Kind
+    payload: bytes
+    virtual_ms: int = NO_VIRTUAL_TIME
+    replay_of: str | None = None
+    events: int = 1
+
+
+def from_fields(fields: list[bytes], shard: Shard, entry_id: bytes) -> Read:
+    """What an entry's flat list of names and values says. Raises LogError where it is of no known kind."""
     kind = _KIND_OF.get(fields[0])
-    if kind is not None and len(fields) == 2:
-        return kind, fields[1], NO_VIRTUAL_TIME, None
+    if kind == JSON and len(fields) == 2:
+        return Read(kind, fields[1])
     named = dict(zip(fields[::2], fields[1::2], strict=True))
-    virtual, replayed = named.pop(VIRTUAL_FIELD, None), named.pop(REPLAY_FIELD, None)
+    virtual, replayed, events = (
+        named.pop(name, None) for name in (VIRTUAL_FIELD, REPLAY_FIELD, EVENTS_FIELD)
+    )
     if len(named) == 1:
         name, payload = next(iter(named.items()))
         kind = _KIND_OF.get(name)
         if kind is not None:
-            return kind, payload, _virtual_ms(virtual), _origin(replayed)
+            return Read(
+                kind, payload, _virtual_ms(virtual), _origin(replayed), _events(kind, payload, events)
+            )
     raise LogError(
         f"The entry {entry_id.decode()} of {shard} was expected to have one field named {JSON_FIELD.decode()} or {BLOCK_FIELD.decode()}; "
         f"it has {[name.decode(errors='replace') for name in named]}. A newer producer, or something else, writes to "
@@ -71,6 +88,18 @@ def from_fields(fields: list[bytes], shard: Shard, entry_id: bytes) -> tuple[Kin
 def _origin(value: bytes | None) -> str | None:
     """A value that is no text becomes one that is no origin: ingestion refuses the event, with its bytes kept."""
     return None if value is None else value.decode(errors="replace")
+
+
+def _events(kind: Kind, payload: bytes, told: bytes | None) -> int:
+    """Taken from a producer's word; a block without one is opened. What is no block is read as one broken event."""
+    if kind == JSON:
+        return 1
+    if told is not None and told.isdigit() and len(told) < _MOST_DIGITS:
+        return int(told)
+    try:
+        return pl.read_ipc_stream(payload).height
+    except (pl.exceptions.PolarsError, OSError, ValueError):
+        return 1
 
 
 def _virtual_ms(value: bytes | None) -> int:

@@ -16,6 +16,8 @@ Kind = Literal["json", "block"]
 JSON: Final = "json"
 BLOCK: Final = "block"
 NO_VIRTUAL_TIME: Final = -1
+INGEST: Final = "ingest"
+"""The reader of every stream that brings it into the lake."""
 SCORER: Final = "scorer"
 """The reader of `transactions` that scores them; a rebuild of the online state registers it where it has to begin."""
 
@@ -53,6 +55,8 @@ class Entry:
     """In a replay: the time at which the event would have been appended, in ms; never later than the append."""
     replay_of: str | None = None
     """Of an event brought back from quarantine: the origin (see `Origin`) of its first appearance."""
+    events: int = 1
+    """How many events a block holds; written beside it, so that nobody unpacks a block to count it."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +74,29 @@ class Entries:
     """Offset of the last entry, what a commit records; the offset asked after when there is no entry."""
     replay_of: Mapping[int, str] = field(default_factory=dict)
     """Origins that entries brought back from quarantine name, by position; as written, so it may be no origin at all."""
+    held: Mapping[int, int] = field(default_factory=dict)
+    """How many events the blocks hold, by row; every other entry holds one."""
 
     def __len__(self) -> int:
         return len(self.payloads)
+
+    @property
+    def events(self) -> int:
+        """Events in these entries, as their producers counted them."""
+        return len(self) - len(self.held) + sum(self.held.values())
+
+
+@dataclass(frozen=True)
+class Tally:
+    """A shard in events instead of entries. Only differences mean something: where counting began is the log's affair."""
+
+    appended: int
+    passed: Mapping[str, int]
+    """What each registered reader has finished."""
+
+    def behind(self, reader: str) -> int:
+        """Events that the reader has still to read; of one that is not registered, all there ever were."""
+        return max(0, self.appended - self.passed.get(reader, 0))
 
 
 class Log(Protocol):
@@ -115,8 +139,13 @@ class Log(Protocol):
         """
         ...
 
-    def advance_reader(self, shard: Shard, reader: str, offset: int) -> None:
-        """Register `reader`, or say that it has finished `offset`; trimming waits for the slowest one."""
+    def advance_reader(
+        self, shard: Shard, reader: str, offset: int, *, since: int | None = None, events: int = 0
+    ) -> None:
+        """Register `reader`, or say that it has finished `offset`; trimming waits for the slowest one.
+
+        `events` is how many it found after `since`: with them the log keeps count, without them it has to count itself.
+        """
         ...
 
     def forget_reader(self, shard: Shard, reader: str) -> None:
@@ -125,6 +154,10 @@ class Log(Protocol):
 
     def readers(self, shard: Shard) -> dict[str, int]:
         """The registered readers and the offset each has finished."""
+        ...
+
+    def tally(self, shard: Shard) -> Tally:
+        """How many events were appended and how many each registered reader has passed, exactly, blocks included."""
         ...
 
     def depth(self, shard: Shard) -> int:

@@ -17,8 +17,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from fraud_core.errors import LogError, LogUnavailable, LostRange
+from fraud_core.log.counting import count_by_reading
 from fraud_core.log.framing import JSON_FIELD, from_fields, to_fields
-from fraud_core.log.protocol import JSON, NO_VIRTUAL_TIME, Entries, Entry, Kind, Shard
+from fraud_core.log.protocol import JSON, NO_VIRTUAL_TIME, Entries, Entry, Kind, Shard, Tally
 
 SEQ_BITS = 20
 MAX_SEQ = (1 << SEQ_BITS) - 1
@@ -42,7 +43,8 @@ end
 return redis.call('XTRIM', KEYS[1], 'MINID', '=', lowest)
 """
 
-# Moves a reader forward, never back.
+# Moves a reader forward, never back, and keeps count: `passed` holds the entry that a reader has finished and how many
+# events came up to it. A reader at the end has passed all there are, so that a count which went astray comes right there.
 _ADVANCE = """
 local function parts(id)
   local ms, seq = string.match(id, '^(%d+)-(%d+)$')
@@ -55,6 +57,21 @@ if known then
   if m < a or (m == a and s <= b) then return 0 end
 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+local count
+if redis.call('EXISTS', KEYS[3]) == 1 then
+  local info, last, added = redis.call('XINFO', 'STREAM', KEYS[3])
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then last = info[i + 1] end
+    if info[i] == 'entries-added' then added = info[i + 1] end
+  end
+  if last == ARGV[2] then count = added + tonumber(redis.call('GET', KEYS[4]) or '0') end
+end
+if not count and ARGV[3] ~= '' then
+  local mark = redis.call('HGET', KEYS[2], ARGV[1]) or '0-0 0'
+  local id, before = string.match(mark, '^(%S+) (%d+)$')
+  if id == ARGV[3] then count = tonumber(before) + tonumber(ARGV[4]) end
+end
+if count then redis.call('HSET', KEYS[2], ARGV[1], string.format('%s %.0f', ARGV[2], count)) end
 return 1
 """
 
@@ -142,9 +159,12 @@ class RedisLog:
             for start in range(0, len(entries), _PIPELINE):
                 with self._client.pipeline(transaction=False) as pipe:
                     chunk = slice(start, start + _PIPELINE)
+                    more = _more_than_entries(route[chunk], entries[chunk])
+                    for key, events in more.items():
+                        pipe.incrby(f"{key}:more", events)
                     for key, entry in zip(route[chunk], entries[chunk], strict=True):
                         pipe.xadd(key, to_fields(entry))
-                    offsets.extend(to_offset(entry_id) for entry_id in pipe.execute())
+                    offsets.extend(to_offset(entry_id) for entry_id in pipe.execute()[len(more) :])
         for key, offset in zip(route, offsets, strict=True):
             self._last_seq[key] = offset & MAX_SEQ
         return offsets
@@ -177,20 +197,51 @@ class RedisLog:
         with self._errors():
             return int(self._trim(keys=[key, f"{key}:readers"], args=[to_id(upto)]))
 
-    def advance_reader(self, shard: Shard, reader: str, offset: int) -> None:
+    def advance_reader(
+        self, shard: Shard, reader: str, offset: int, *, since: int | None = None, events: int = 0
+    ) -> None:
+        key = self._key(shard.stream, shard.number)
         with self._errors():
             self._advance(
-                keys=[f"{self._key(shard.stream, shard.number)}:readers"], args=[reader, to_id(offset)]
+                keys=[f"{key}:readers", f"{key}:passed", key, f"{key}:more"],
+                args=[reader, to_id(offset), "" if since is None else to_id(since), events],
             )
 
     def forget_reader(self, shard: Shard, reader: str) -> None:
+        key = self._key(shard.stream, shard.number)
         with self._errors():
-            self._client.hdel(f"{self._key(shard.stream, shard.number)}:readers", reader)
+            self._client.hdel(f"{key}:readers", reader)
+            self._client.hdel(f"{key}:passed", reader)
 
     def readers(self, shard: Shard) -> dict[str, int]:
         with self._errors():
             positions = self._client.hgetall(f"{self._key(shard.stream, shard.number)}:readers")
         return {name.decode(): to_offset(position) for name, position in positions.items()}
+
+    def tally(self, shard: Shard) -> Tally:
+        """From counters: entries ever added (Redis counts them) and what blocks hold beyond one event each."""
+        key = self._key(shard.stream, shard.number)
+        with self._errors(), self._client.pipeline() as pipe:
+            pipe.xinfo_stream(key)
+            pipe.get(f"{key}:more")
+            pipe.hgetall(f"{key}:readers")
+            pipe.hgetall(f"{key}:passed")
+            info, more, positions, marks = pipe.execute(raise_on_error=False)
+        if isinstance(info, redis.RedisError):  # no such key: nothing was ever appended
+            return Tally(0, {name.decode(): 0 for name in positions})
+        appended, end = int(info["entries-added"]) + int(more or 0), to_offset(info["last-generated-id"])
+        passed: dict[str, int] = {}
+        for name, position in positions.items():
+            entry_id, _, count = marks.get(name, b"0-0 0").partition(b" ")
+            if entry_id == position:
+                passed[name.decode()] = int(count)
+            else:  # registered in the middle, or by two runs at once: count what it has before it, once
+                offset = to_offset(position)
+                counted = appended - count_by_reading(self, shard, offset, end)
+                with self._errors():
+                    self._client.hset(f"{key}:passed", name, b"%s %d" % (position, max(0, counted)))
+                passed[name.decode()] = max(0, counted)
+        return Tally(appended, passed)
 
     def depth(self, shard: Shard) -> int:
         with self._errors():
@@ -293,6 +344,7 @@ def _entries(shard: Shard, raw: list[Any], after: int) -> Entries:
     payloads: list[bytes]
     virtual: NDArray[np.int64] = np.full(count, NO_VIRTUAL_TIME, dtype=np.int64)
     replay_of: dict[int, str] = {}
+    held: dict[int, int] = {}
     if all(
         len(item[1]) == 2 and item[1][0] == JSON_FIELD for item in raw
     ):  # the common case, at a third of the cost
@@ -300,9 +352,11 @@ def _entries(shard: Shard, raw: list[Any], after: int) -> Entries:
     else:
         kinds, payloads = [], []
         for row, (entry_id, fields) in enumerate(raw):
-            kind, payload, virtual[row], origin = from_fields(fields, shard, entry_id)
+            kind, payload, virtual[row], origin, events = from_fields(fields, shard, entry_id)
             if origin is not None:
                 replay_of[row] = origin
+            if events != 1:
+                held[row] = events
             kinds.append(kind)
             payloads.append(payload)
     return Entries(
@@ -314,7 +368,17 @@ def _entries(shard: Shard, raw: list[Any], after: int) -> Entries:
         virtual_ms=virtual,
         end=int(offsets[-1]) if count else after,
         replay_of=replay_of,
+        held=held,
     )
+
+
+def _more_than_entries(route: Sequence[str], entries: Sequence[Entry]) -> dict[str, int]:
+    """By key, how many more events than entries are to be appended; keys without any difference are absent."""
+    more: dict[str, int] = {}
+    for key, entry in zip(route, entries, strict=True):
+        if entry.events != 1:
+            more[key] = more.get(key, 0) + entry.events - 1
+    return more
 
 
 def _offsets(ids: list[bytes]) -> NDArray[np.int64]:

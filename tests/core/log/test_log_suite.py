@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fraud_core.errors import LogError, LogUnavailable, LostRange
 from fraud_core.log import BLOCK, JSON, Entry, Log, Origin, block_entry, json_entry, open_log
+from fraud_core.log.counting import TallyByReading
 from fraud_core.log.redis_streams import MAX_SEQ, RedisLog, to_id, to_offset
 from fraud_core.settings import Settings
 
@@ -258,3 +259,70 @@ def test_an_unreachable_server_is_named_without_its_password() -> None:
         log.probe()
     assert "secret" not in str(caught.value)
     log.close()
+
+
+def test_events_are_counted_not_entries(log: Log) -> None:
+    (shard,) = log.shards("transactions")
+    assert log.tally(shard).appended == 0
+    offsets = log.append("transactions", [*entries(3), block_entry(pl.DataFrame({"n": range(1000)}))])
+    log.advance_reader(shard, "ingest", offsets[1], since=0, events=2)
+    tally = log.tally(shard)
+    assert tally.appended - tally.passed["ingest"] == tally.behind("ingest") == 1001
+    log.advance_reader(shard, "ingest", offsets[2], since=offsets[1], events=1)
+    assert log.tally(shard).behind("ingest") == 1000
+    log.advance_reader(shard, "ingest", offsets[3], since=offsets[2], events=1000)
+    assert log.tally(shard).behind("ingest") == 0
+    later = log.append("transactions", [block_entry(pl.DataFrame({"n": range(7)})), *entries(2)])
+    assert log.tally(shard).behind("ingest") == 9
+    log.advance_reader(shard, "ingest", later[0], since=offsets[3], events=7)
+    assert log.tally(shard).behind("ingest") == 2
+
+
+def test_a_reader_that_registers_in_the_middle_is_counted_exactly(log: Log) -> None:
+    (shard,) = log.shards("transactions")
+    blocks = [block_entry(pl.DataFrame({"n": range(size)})) for size in (5, 50, 500)]
+    offsets = log.append("transactions", [*entries(2), *blocks])
+    log.advance_reader(shard, "ingest", offsets[-1])
+    log.advance_reader(shard, "scorer", offsets[2])
+    assert log.trim(shard, offsets[-1]) == 2
+    tally = log.tally(shard)
+    assert (tally.behind("ingest"), tally.behind("scorer")) == (0, 550)
+    log.advance_reader(shard, "scorer", offsets[3], since=offsets[2], events=50)
+    assert log.tally(shard).behind("scorer") == 500
+
+
+def test_two_readings_of_one_range_count_once(log: Log) -> None:
+    (shard,) = log.shards("transactions")
+    offsets = log.append("transactions", entries(10))
+    log.advance_reader(shard, "ingest", offsets[3], since=0, events=4)
+    log.advance_reader(shard, "ingest", offsets[3], since=0, events=4)
+    log.advance_reader(shard, "ingest", offsets[5], since=0, events=6)
+    assert log.tally(shard).behind("ingest") == 4
+
+
+def test_a_log_without_counters_counts_each_entry_once(log: Log) -> None:
+    (shard,) = log.shards("transactions")
+    blocks = [block_entry(pl.DataFrame({"n": range(size)})) for size in (5, 50, 500)]
+    offsets = log.append("transactions", [*entries(600), *blocks])
+    log.advance_reader(shard, "ingest", offsets[400])
+    counted = TallyByReading()
+    assert counted.tally(log, shard).behind("ingest") == 199 + 555
+    log.advance_reader(shard, "ingest", offsets[601])
+    log.trim(shard, offsets[601])
+    assert counted.tally(log, shard).behind("ingest") == 500
+    log.append("transactions", entries(1))
+    assert counted.tally(log, shard).behind("ingest") == 501
+    last = log.append("transactions", entries(5))
+    log.advance_reader(shard, "ingest", last[2])
+    log.trim(shard, last[2])
+    assert counted.tally(log, shard).behind("ingest") == 2
+
+
+def test_a_block_that_does_not_say_how_many_events_it_holds_is_opened(log: Log, valkey_url: str) -> None:
+    (shard,) = log.shards("transactions")
+    log.append("transactions", entries(1))
+    payload = block_entry(pl.DataFrame({"n": range(30)})).payload
+    with redis.Redis.from_url(valkey_url) as client:
+        client.xadd("spearhead:log:{transactions.0}", {b"a1": payload})
+        client.xadd("spearhead:log:{transactions.0}", {b"a1": b"no block", b"n": b"x"})
+    assert log.read(shard, 0, log.end(shard), 10).events == 32
