@@ -31,7 +31,7 @@ def json_entry(payload: bytes, virtual_ms: int | None = None, replay_of: str | N
 
 def block_entry(rows: pl.DataFrame, virtual_ms: int | None = None) -> Entry:
     """An entry that holds `rows` as a block; a column `_virtual_ms` gives each event a virtual time of its own."""
-    return Entry(BLOCK, encode_block(rows), virtual_ms, rows.height)
+    return Entry(BLOCK, encode_block(rows), virtual_ms, events=rows.height)
 
 
 def encode_block(rows: pl.DataFrame) -> bytes:
