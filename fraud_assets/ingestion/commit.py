@@ -8,6 +8,7 @@ refused and nothing here needs a lock.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import cast
 
 import polars as pl
 from deltalake import DeltaTable
@@ -179,6 +180,7 @@ class ShardIngest:
                 self.lake.append(tables[name], main_rows(self.contracts, name, batch, verdicts), version)
                 self._failpoint("after_main_commit" if name == mains[-1] else "between_main_commits")
         times = (int(batch.append_ms[0]), int(batch.append_ms[-1])) if len(batch) else None
+        first_event_at, last_event_at = _span(batch.rows[contract.event_time], verdicts)
         row = LedgerRow(
             stream=self.shard.stream,
             shard=self.shard.number,
@@ -194,7 +196,15 @@ class ShardIngest:
             first_append_at=instant(times[0]) if times else None,
             last_append_at=instant(times[1]) if times else None,
             committed_at=datetime.now(UTC),
+            first_event_at=first_event_at,
+            last_event_at=last_event_at,
         )
         self.lake.append(tables[ledger], row.frame(schema_of(tables[ledger])), version)
         self._failpoint("after_ledger_commit")
         return row
+
+
+def _span(event_times: pl.Series, verdicts: Verdicts) -> tuple[datetime | None, datetime | None]:
+    """First and last time among the valid events."""
+    valid = event_times if verdicts.valid.all() else event_times.filter(pl.Series(verdicts.valid))
+    return cast("datetime | None", valid.min()), cast("datetime | None", valid.max())

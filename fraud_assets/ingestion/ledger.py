@@ -26,6 +26,9 @@ class LedgerRow:
     first_append_at: datetime | None
     last_append_at: datetime | None
     committed_at: datetime
+    first_event_at: datetime | None = None
+    """Span of the event times of its valid events."""
+    last_event_at: datetime | None = None
 
     def frame(self, schema: pl.Schema) -> pl.DataFrame:
         """The row as the table holds it."""

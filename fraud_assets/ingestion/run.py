@@ -16,6 +16,7 @@ from fraud_assets.ingestion.failpoint import Failpoint, armed
 from fraud_assets.ingestion.sealing import Seal
 from fraud_assets.lake import STREAMS, Lake, compact, open_lake, stream_tables, tables_of
 from fraud_assets.lake.accepted import check_contracts, record_contracts
+from fraud_assets.quality.results import record_results
 from fraud_core.contracts import Contracts, load_contracts
 from fraud_core.errors import CommitRefused, LogUnavailable, SpearheadError
 from fraud_core.log import open_log
@@ -23,6 +24,8 @@ from fraud_core.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 _MOST_REFUSALS = 50
+_RESULTS_EVERY_S = 30.0
+"""Between two looks for batches whose data-quality results are still to be recorded."""
 _PATIENCE_S = 30.0
 """How long a run waits for a log that stopped answering."""
 
@@ -101,6 +104,7 @@ def run_ingest(
             run.to_end(plans_per_shard, stop)
         else:
             run.for_some_time(until, plans_per_shard, stop)
+        record_results(lake)
         run.raise_failures()
         return run.totals
     finally:
@@ -121,6 +125,7 @@ class _Run:
         self.totals = IngestTotals()
         self.failures: dict[ShardIngest, SpearheadError] = {}
         self.failed_at = 0.0
+        self.recorded_at = time.monotonic()
 
     def to_end(self, plans_per_shard: int | None, stop: Callable[[], bool]) -> None:
         """Ingest what the log holds now, a plan of each shard in turn, so that a deep one keeps none waiting."""
@@ -206,6 +211,9 @@ class _Run:
         if self.on_commit is not None:
             self.on_commit(commit)
         self.failpoint("after_report")
+        if time.monotonic() - self.recorded_at >= _RESULTS_EVERY_S:
+            record_results(shard.lake)
+            self.recorded_at = time.monotonic()
         every = self.settings.compact_every
         for name, version in commit.versions.items():
             if (version + 1) // every > version // every:

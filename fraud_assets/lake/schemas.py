@@ -52,6 +52,8 @@ _LEDGER: Final[dict[str, pl.DataType]] = {
     "first_append_at": UTC_MICROSECONDS,
     "last_append_at": UTC_MICROSECONDS,
     "committed_at": UTC_MICROSECONDS,
+    "first_event_at": UTC_MICROSECONDS,
+    "last_event_at": UTC_MICROSECONDS,
 }
 
 
