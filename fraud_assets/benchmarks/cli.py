@@ -1,0 +1,15 @@
+"""`spearhead bench`: one sub-command per benchmark; a new one joins by its file and a line here."""
+
+import typer
+
+from fraud_assets.benchmarks.ingest import ingest
+
+app = typer.Typer(
+    no_args_is_help=True, help="Measure this machine: speed, memory and what was lost, if anything."
+)
+app.command("ingest")(ingest)
+
+
+@app.callback()
+def bench() -> None:
+    """Keeps `spearhead bench` a group however many sub-commands there are."""
