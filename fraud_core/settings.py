@@ -84,6 +84,8 @@ class Settings(BaseSettings):
     """Seconds after which an ingest run ends and the sensor starts the next."""
     ingest_drive: Literal["loop", "plan"] = "loop"
     """loop: plan after plan in one run (default); plan: one plan per run."""
+    ingest_groups: int = Field(1, ge=1, le=64)
+    """Ingest runs among which the shards are divided; more than one only where one cannot keep up."""
     uniqueness_window: int = Field(1_000_000, ge=0)
     """How many preceding valid events of its shard an event's id is compared with."""
     compact_every: int = Field(100, ge=2)
@@ -92,6 +94,36 @@ class Settings(BaseSettings):
     """Fernet key (url-safe base64, 32 bytes) that encrypts quarantined bytes. Empty: they are kept as they came."""
     failpoint: str = ""
     """Fault drills only: name[:count] of a step of ingestion at which the process kills itself."""
+
+    # -- backlog
+    ingest_backlog_warn: int = Field(1_500_000, ge=1)
+    """Events that ingestion may be behind before its backlog counts as high; four times as many are critical."""
+    scorer_backlog_warn: int = Field(250_000, ge=1)
+    """The same for the stream scorer."""
+    reader_stalled_s: float = Field(900.0, gt=0)
+    """A reader that stands still although entries have waited for longer than this is stalled: it keeps the log from being trimmed."""
+    exporter_interval_s: float = Field(15.0, ge=1)
+    """Seconds between two looks of the metrics exporter; a scrape in between gets the last one."""
+
+    # -- upkeep and retention (0: kept for ever)
+    vacuum_after_h: int = Field(168, ge=24)
+    """Hours for which files that a table no longer needs are kept for those who still read an older version."""
+    table_log_h: int = Field(24, ge=1)
+    """Hours for which the commits of a table's past are kept beside its checkpoints."""
+    retain_transactions_days: int = Field(0, ge=0)
+    """Days after their event date for which transactions and their features are kept."""
+    retain_decisions_days: int = Field(0, ge=0)
+    """Days after their event date for which decisions are kept."""
+    retain_quarantine_days: int = Field(90, ge=0)
+    """Days after their verdict for which quarantined events are kept."""
+    retain_ledger_days: int = Field(30, ge=0)
+    """Days after which rows of the ledger are joined, some hundred into one; counts and ranges stay."""
+    retain_training_sets_days: int = Field(30, ge=0)
+    """Days for which a training set is kept that no release bundle and no candidate names."""
+    retain_reports_days: int = Field(90, ge=0)
+    """Days for which data-quality reports are kept; the newest of a table always is."""
+    retain_runs_days: int = Field(7, ge=0)
+    """Days for which Dagster's finished runs are kept; those that materialized something last always are."""
 
     # -- features
     first_event_date: date = date(2018, 1, 1)
@@ -136,6 +168,8 @@ class Settings(BaseSettings):
     """Port of the scoring API."""
     reports_port: Port = 3002
     """Port at which data-quality reports are served."""
+    exporter_port: Port = 3003
+    """Port at which the exporter serves metrics for Prometheus."""
     triton_http_port: Port = 8100
     """Port of Triton's HTTP protocol."""
     triton_grpc_port: Port = 8101

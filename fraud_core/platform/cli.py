@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from fraud_core.backlog.checks import alarms as backlog_alarms
 from fraud_core.errors import PlatformError
 from fraud_core.platform.checks import run_checks
 from fraud_core.platform.process import log_tail, sweep
@@ -63,15 +64,20 @@ def status(as_json: JsonOption = False) -> None:
     settings = load_settings()
     state = read_state(settings.home_path)
     running = state is not None and state.running
+    alarms = backlog_alarms(settings) if running else []
     if as_json:
         found = asdict(state) if state is not None and running else {"services": []}
         found.pop("token", None)
+        found["alarms"] = alarms
         typer.echo(json.dumps({"running": running, "home": str(settings.home_path), **found}))
     elif state is None or not running:
         Console().print(f"Nothing runs in {settings.home_path}. `spearhead up` starts the platform.")
     else:
-        Console(highlight=False).print(_status_table(state))
+        console = Console(highlight=False)
+        console.print(_status_table(state))
         typer.echo(f"logs: {settings.home_path / 'logs'}")
+        for alarm in alarms:
+            console.print(alarm, style="red", markup=False)
     if state is None or not running or any(service.state != "ready" for service in state.services):
         raise typer.Exit(1)
 
