@@ -17,6 +17,7 @@ from fraud_assets.ingestion.failpoint import Failpoint
 from fraud_assets.ingestion.ledger import LedgerRow, instant
 from fraud_assets.ingestion.plan import Plan, next_plan
 from fraud_assets.ingestion.reading import Batch, read_batch
+from fraud_assets.ingestion.replays import earlier_copies
 from fraud_assets.ingestion.rows import check_readable, main_rows, quarantine_rows
 from fraud_assets.ingestion.sealing import Seal
 from fraud_assets.ingestion.uniqueness import UniquenessWindow
@@ -155,7 +156,9 @@ class ShardIngest:
             contract = self.contracts.for_stream(self.shard.stream)
             self._window = load_window(self.lake, contract, self.shard, self.order[-2], self._window_size)
         window, self._window = self._window, None  # what the plan adds is true only when it is committed
-        verdicts = judge_batch(self.contracts, batch, window)
+        contract = self.contracts.for_stream(self.shard.stream)
+        copies = earlier_copies(self.lake, tables[self.order[-2]], contract, batch)
+        verdicts = judge_batch(self.contracts, batch, window, copies)
         self._judged_with = window
         return verdicts
 

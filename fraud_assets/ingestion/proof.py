@@ -23,8 +23,10 @@ class StreamProof:
     """In the log and not finished yet."""
     lost: int = 0
     duplicated: int = 0
+    replayed: int = 0
+    """Finished or pending events that were brought back from quarantine: their producer sent, and counted, the first copy only."""
     ids: int = 0
-    """Finished or pending events with a readable id, and the sum of the hashes of those ids."""
+    """Finished or pending events with a readable id, without those brought back, and the sum of the hashes of those ids."""
     id_hash_sum: int = 0
 
     def add_ids(self, ids: pl.Series) -> None:
@@ -69,6 +71,10 @@ class VerifyResult:
         return self.total("pending")
 
     @property
+    def replayed(self) -> int:
+        return self.total("replayed")
+
+    @property
     def lost(self) -> int:
         return self.total("lost")
 
@@ -82,7 +88,7 @@ class VerifyResult:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        names = ("events", "valid", "duplicates", "quarantined", "pending", "lost", "duplicated")
+        names = ("events", "valid", "duplicates", "quarantined", "pending", "replayed", "lost", "duplicated")
         return {
             **{name: self.total(name) for name in names},
             "ok": self.ok,

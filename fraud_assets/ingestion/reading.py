@@ -45,6 +45,8 @@ class Batch:
     """The bytes of an event as they came; of one that came in a block, the event as JSON."""
     inner: Parsed | None = None
     """Of decisions: the payments within."""
+    replay_of: Mapping[int, str] = field(default_factory=dict)
+    """Of events brought back from quarantine: the origin that their entry names, by row."""
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -59,6 +61,8 @@ def read_batch(log: Log, shard: Shard, plan: Plan, contracts: Contracts, max_eve
     after, chunk = plan.start, _FIRST_CHUNK if plan.judged else min(_FIRST_CHUNK, max_events)
     while after < plan.end:
         entries = log.read(shard, after, plan.end, chunk)
+        if entries.replay_of and not plan.judged:
+            entries = reader.before_second_copy(entries)
         if not len(entries):
             break
         reader.take(entries)
@@ -90,10 +94,22 @@ class _Reader:
         self._singles: list[bytes] = []
         self._single_places: list[int] = []
         self._blocks: dict[int, Parsed] = {}
+        self._origins: dict[int, str] = {}
+
+    def before_second_copy(self, entries: Entries) -> Entries:
+        """The entries before the first that brings back an event of which this plan holds a copy already: the next plan
+        begins there, and finds in the table what became of the first copy."""
+        seen = set(self._origins.values())
+        for place, origin in sorted(entries.replay_of.items()):
+            if origin in seen:
+                return entries.first(place)
+            seen.add(origin)
+        return entries
 
     def take(self, entries: Entries) -> None:
         """Take a chunk; blocks are read at once, to know how many events they hold."""
         self._chunks.append(entries)
+        self._origins.update((self.entries + place, origin) for place, origin in entries.replay_of.items())
         if BLOCK not in entries.kinds:
             self._singles += entries.payloads
             self._single_places += range(self.entries, self.entries + len(entries))
@@ -164,6 +180,11 @@ class _Reader:
             known_ms=np.where(timed & ~early, virtual, append_ms),
             early=early,
             payload=payload,
+            replay_of={
+                row: origin
+                for place, origin in self._origins.items()
+                for row in range(*np.searchsorted(entry, (place, place + 1)).tolist())
+            },
         )
 
     def _column(self, name: str, default: int) -> NDArray[np.int64]:

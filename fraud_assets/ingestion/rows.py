@@ -30,6 +30,7 @@ def main_rows(contracts: Contracts, table: str, batch: Batch, verdicts: Verdicts
     framed = rows.with_columns(
         pl.col(contract.event_time).dt.date().alias("event_date"),
         *_origin(batch, np.arange(len(batch))),
+        _replay_of(batch, np.arange(len(batch))),
         *extra,
     )
     return framed if verdicts.valid.all() else framed.filter(pl.Series(verdicts.valid))
@@ -50,6 +51,8 @@ def quarantine_rows(
     return pl.DataFrame(
         [
             *_origin(batch, rows),
+            _replay_of(batch, rows),
+            pl.Series("appended_at", batch.append_ms[rows] * 1000).cast(UTC_MICROSECONDS),
             pl.Series("kind", ["violation"] * len(bad) + ["duplicate"] * duplicates, dtype=pl.String),
             batch.rows[contract.event_id].gather(rows).alias("event_id"),
             pl.Series("reasons", reasons, dtype=pl.List(pl.String)),
@@ -58,6 +61,12 @@ def quarantine_rows(
             pl.Series("judged_at", [judged_at or datetime.now(UTC)] * count, dtype=UTC_MICROSECONDS),
         ]
     ).with_columns(pl.col("known_at").dt.date().alias("quarantine_date"))
+
+
+def _replay_of(batch: Batch, rows: NDArray[np.int64]) -> pl.Series:
+    if not batch.replay_of:
+        return pl.Series("_replay_of", [None], dtype=pl.String).new_from_index(0, len(rows))
+    return pl.Series("_replay_of", [batch.replay_of.get(row) for row in rows.tolist()], dtype=pl.String)
 
 
 def check_readable(contract: Contract, batch: Batch, verdicts: Verdicts) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fraud_assets.ingestion.decisions import inner_violations
 from fraud_assets.ingestion.reading import Batch
+from fraud_assets.ingestion.replays import NO_ORIGIN, REPLAYED_BEFORE, without_origin
 from fraud_assets.ingestion.uniqueness import DUPLICATE, OTHER_BODY, Identities, UniquenessWindow
 from fraud_core.contracts import Contracts, judge
 from fraud_core.errors import LakeError
@@ -38,8 +39,13 @@ class Verdicts:
         return dict(counted)
 
 
-def judge_batch(contracts: Contracts, batch: Batch, window: UniquenessWindow) -> Verdicts:
-    """Judge every event by its contract, then those that keep it by whether they were seen before."""
+def judge_batch(
+    contracts: Contracts, batch: Batch, window: UniquenessWindow, copies: Mapping[int, bool] | None = None
+) -> Verdicts:
+    """Judge every event by its contract, then those that keep it by whether they were seen before.
+
+    `copies` names the rows brought back from quarantine of which the table holds another copy, and whether it has the same body.
+    """
     contract = contracts.for_stream(batch.shard.stream)
     violations = dict(judge(contract, batch.rows, batch.known_ms, batch.found).reasons)
     for row in np.flatnonzero(batch.early).tolist():
@@ -47,9 +53,14 @@ def judge_batch(contracts: Contracts, batch: Batch, window: UniquenessWindow) ->
     if batch.inner is not None:
         for row, codes in inner_violations(contracts, batch.rows, batch.inner, batch.known_ms).items():
             violations[row] = (*violations.get(row, ()), *codes)
+    for row in without_origin(batch):
+        violations[row] = (NO_ORIGIN, *violations.get(row, ()))
+    again = {row: same for row, same in (copies or {}).items() if row not in violations}
+    violations |= {row: (REPLAYED_BEFORE,) for row, same in again.items() if not same}
     keeps = np.ones(len(batch), dtype=np.bool_)
-    keeps[list(violations)] = False
+    keeps[[*violations, *again]] = False
     seen = window.judge(Identities.of(contract, batch.rows), keeps)
+    seen[[row for row, same in again.items() if same]] = DUPLICATE
     for row in np.flatnonzero(seen == OTHER_BODY).tolist():
         violations[row] = (f"{contract.event_id}.{OTHER_BODY_RULE}",)
     duplicates = np.flatnonzero(seen == DUPLICATE)

@@ -73,7 +73,7 @@ def _merged(manifests: Path | Sequence[Path] | None) -> Manifest:
 
 
 def _compare(stream: str, proof: StreamProof, events: int, ids: tuple[int, int], problems: list[str]) -> None:
-    found = proof.events + proof.pending
+    found = proof.events + proof.pending - proof.replayed
     if found < events:
         proof.lost = max(proof.lost, events - found)
         problems.append(
@@ -106,6 +106,8 @@ class _StreamCheck:
         self.quarantine, *self.mains = tables_of(stream)
         self.tables = {name: lake.table(name) for name in (self.quarantine, *self.mains)}
         self.proof = StreamProof()
+        self.brought_back: set[str] = set()
+        """Origins of the valid events that were brought back from quarantine."""
 
     def prove(self, ledger: pl.DataFrame) -> StreamProof:
         """The proof of this stream."""
@@ -132,15 +134,30 @@ class _StreamCheck:
         for name in (self.quarantine, *self.mains):
             rows = self._rows(name, shard, ranges)
             counted.append(rows.select("_offset", "_index"))
+            back = rows["_replay_of"].drop_nulls()
             wanted = ranges["valid"] if name in self.mains else ranges["duplicates"] + ranges["violations"]
             self._check_counts(name, shard, rows, ranges, wanted.to_numpy())
             if name in (self.quarantine, self.mains[-1]):
-                self.proof.add_ids(rows["id"])
+                self.proof.replayed += len(back)
+                self.proof.add_ids(rows.filter(pl.col("_replay_of").is_null())["id"])
+            if name == self.mains[-1]:
+                self._check_brought_back(back)
         for name, main in zip(self.mains, counted[1:], strict=True):
             both = main.join(counted[0], on=["_offset", "_index"], how="semi").height
             if both:
                 self.proof.duplicated += both
                 self.problems.append(f"{shard}: {both} events stand in {name} and in quarantine.")
+
+    def _check_brought_back(self, origins: pl.Series) -> None:
+        """An event of quarantine may be in the table once, however often it was brought back."""
+        before = len(self.brought_back)
+        self.brought_back.update(origins)
+        twice = before + len(origins) - len(self.brought_back)
+        if twice:
+            self.proof.duplicated += twice
+            self.problems.append(
+                f"{self.stream}: {self.mains[-1]} holds {twice} events from quarantine more than once, by their `_replay_of`."
+            )
 
     def _check_counts(
         self, name: str, shard: Shard, rows: pl.DataFrame, ranges: pl.DataFrame, wanted: Any
@@ -171,7 +188,7 @@ class _StreamCheck:
                 pl.col("_offset") > ranges["start"][0],
                 pl.col("_offset") <= ranges["end"][-1],
             )
-            .select("_offset", "_index", pl.col(event_id).alias("id"))
+            .select("_offset", "_index", "_replay_of", pl.col(event_id).alias("id"))
             .collect()
         )
 
@@ -185,7 +202,10 @@ class _StreamCheck:
                 if batch.end == after:
                     break
                 self.proof.pending += len(batch)
-                self.proof.add_ids(batch.rows[self.contract.event_id])
+                self.proof.replayed += len(batch.replay_of)
+                sent = np.ones(len(batch), dtype=np.bool_)
+                sent[list(batch.replay_of)] = False
+                self.proof.add_ids(batch.rows.filter(pl.Series(sent))[self.contract.event_id])
                 after = batch.end
         except LostRange as error:
             self.proof.lost += 1  # how many is known to the producer alone

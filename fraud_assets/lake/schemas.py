@@ -36,6 +36,8 @@ _QUARANTINE: Final[dict[str, pl.DataType]] = {
     "contract_version": pl.String(),
     "judged_at": UTC_MICROSECONDS,
     "quarantine_date": pl.Date(),
+    "_replay_of": pl.String(),
+    "appended_at": UTC_MICROSECONDS,
 }
 _LEDGER: Final[dict[str, pl.DataType]] = {
     "stream": pl.String(),
@@ -99,10 +101,10 @@ def stream_tables(contracts: Contracts, streams: Iterable[str]) -> tuple[TableSp
     specs = [TableSpec(LEDGER, dict(_LEDGER))]
     for name in sorted(names):
         if name.startswith("quarantine_"):
-            specs.append(TableSpec(name, dict(_QUARANTINE), ("quarantine_date",), tuple(ORIGIN)))
+            specs.append(TableSpec(name, dict(_QUARANTINE), ("quarantine_date",), (*ORIGIN, "_replay_of")))
         else:
             contract = contracts.for_stream(name)
-            bounds = (*ORIGIN, "known_at", contract.event_id, contract.event_time)
+            bounds = (*ORIGIN, "_replay_of", "known_at", contract.event_id, contract.event_time)
             specs.append(TableSpec(name, main_schema(contracts, name), ("event_date",), bounds))
     return tuple(specs)
 
@@ -110,7 +112,7 @@ def stream_tables(contracts: Contracts, streams: Iterable[str]) -> tuple[TableSp
 def main_schema(contracts: Contracts, table: str) -> dict[str, pl.DataType]:
     """Columns of `transactions`, `labels` or `decisions`: the contract's, then when known, then the origin."""
     schema = dict(contracts.for_stream(table).polars_schema())
-    schema |= {"event_date": pl.Date(), "known_at": UTC_MICROSECONDS, **ORIGIN}
+    schema |= {"event_date": pl.Date(), "known_at": UTC_MICROSECONDS, **ORIGIN, "_replay_of": pl.String()}
     if table == TRANSACTIONS:
         schema |= {
             "_epoch": pl.Int64(),

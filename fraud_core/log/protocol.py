@@ -85,6 +85,20 @@ class Entries:
         """Events in these entries, as their producers counted them."""
         return len(self) - len(self.held) + sum(self.held.values())
 
+    def first(self, count: int) -> "Entries":
+        """The first `count` of these entries; of none, the end is that of what came before, which only the caller knows."""
+        return Entries(
+            shard=self.shard,
+            offsets=self.offsets[:count],
+            append_ms=self.append_ms[:count],
+            kinds=self.kinds[:count],
+            payloads=self.payloads[:count],
+            virtual_ms=self.virtual_ms[:count],
+            end=int(self.offsets[count - 1]) if count else 0,
+            replay_of={place: origin for place, origin in self.replay_of.items() if place < count},
+            held={place: events for place, events in self.held.items() if place < count},
+        )
+
 
 @dataclass(frozen=True)
 class Tally:
