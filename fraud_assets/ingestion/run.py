@@ -13,6 +13,7 @@ from typing import Literal
 
 from fraud_assets.ingestion.commit import Commit, ShardIngest
 from fraud_assets.ingestion.failpoint import Failpoint, armed
+from fraud_assets.ingestion.groups import EVERY_SHARD, ShardGroup
 from fraud_assets.ingestion.sealing import Seal
 from fraud_assets.lake import STREAMS, Lake, compact, open_lake, stream_tables, tables_of
 from fraud_assets.lake.accepted import check_contracts, record_contracts
@@ -78,9 +79,10 @@ def run_ingest(
     plans_per_shard: int | None = None,
     on_commit: OnCommit | None = None,
     stop: Callable[[], bool] = lambda: False,
+    group: ShardGroup = EVERY_SHARD,
     failpoint: Failpoint | None = None,
 ) -> IngestTotals:
-    """Ingest `streams` up to the end of the log as of now, or for as long as `until` says.
+    """Ingest `streams`, or the group's shards of them, up to the end of the log as of now, or for as long as `until` says.
 
     `plans_per_shard` ends it earlier (one plan is the other drive); `stop` is asked between plans. A shard that cannot
     go on does not stop the others; its SpearheadError, which says what to do, is raised at the end. Whatever happens, the
@@ -96,8 +98,7 @@ def run_ingest(
             ShardIngest(
                 lake, log, contracts, shard, window=settings.uniqueness_window, seal=seal, failpoint=hit
             )
-            for stream in streams
-            for shard in log.shards(stream)
+            for shard in group.shards(log, streams)
         ]
         run = _Run(settings, shards, on_commit=on_commit, failpoint=hit)
         if until == "end":
@@ -133,6 +134,8 @@ class _Run:
         rounds = 0
         while going and not stop() and (plans_per_shard is None or rounds < plans_per_shard):
             for shard, target in list(going.items()):
+                if stop():
+                    return
                 if self.attempt(shard, target) is None:
                     del going[shard]
             rounds += 1
@@ -149,6 +152,8 @@ class _Run:
         while due and not stop() and time.monotonic() < deadline:
             try:
                 for shard in [shard for shard, at in due.items() if time.monotonic() >= at]:
+                    if stop():
+                        return
                     began = time.monotonic()
                     commit = self.attempt(shard, shard.log_end())
                     behind = commit is not None and commit.events >= self.settings.plan_max_events

@@ -12,7 +12,7 @@ from fraud_core.settings import Settings
 WORKSPACE_FILE = "workspace.yaml"
 LOCATION_NAME = "spearhead"
 DEFINITIONS_MODULE = "fraud_assets.definitions"
-MAX_CONCURRENT_RUNS = 4  # one of them is the ingest run, which never ends for long
+MAX_CONCURRENT_RUNS = 3  # beside the ingest runs, which never end for long
 RETAIN_TICKS_DAYS = 7
 
 
@@ -25,13 +25,15 @@ def write_dagster_home(settings: Settings) -> None:
     """Write the two files."""
     home = dagster_home(settings)
     home.mkdir(parents=True, exist_ok=True)
-    (home / "dagster.yaml").write_text(yaml.safe_dump(_instance(home), sort_keys=False), encoding="utf-8")
+    (home / "dagster.yaml").write_text(
+        yaml.safe_dump(_instance(home, settings), sort_keys=False), encoding="utf-8"
+    )
     (home / WORKSPACE_FILE).write_text(
         yaml.safe_dump(_workspace(settings), sort_keys=False), encoding="utf-8"
     )
 
 
-def _instance(home: Path) -> dict[str, object]:
+def _instance(home: Path, settings: Settings) -> dict[str, object]:
     purge = {
         "purge_after_days": {
             "skipped": 1,
@@ -60,7 +62,7 @@ def _instance(home: Path) -> dict[str, object]:
         },
         # A pool admits one run at a time unless its limit is raised in the UI: one writer per table.
         "concurrency": {
-            "runs": {"max_concurrent_runs": MAX_CONCURRENT_RUNS},
+            "runs": {"max_concurrent_runs": MAX_CONCURRENT_RUNS + settings.ingest_groups},
             "pools": {"granularity": "op", "default_limit": 1},
         },
         # Notices a run whose process was killed, so that its sensor may start the next.

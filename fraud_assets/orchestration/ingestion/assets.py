@@ -7,8 +7,10 @@ from enum import Enum
 import dagster as dg
 
 from fraud_assets.ingestion import run_ingest
+from fraud_assets.ingestion.groups import ShardGroup
 from fraud_assets.lake import STREAMS, quarantine_of
 from fraud_assets.orchestration.ingestion.reporting import CONTRACT_CHECK, Reporter
+from fraud_assets.orchestration.ingestion.stopping import asked_to_stop
 from fraud_assets.orchestration.ownership import OWNERS
 from fraud_assets.orchestration.resources import Platform
 
@@ -37,6 +39,9 @@ class IngestConfig(dg.Config):
     """What an ingest run is told."""
 
     drive: Drive = Drive.END
+    group: int = 0
+    """The group of shards that this run takes, of `groups`."""
+    groups: int = 1
 
 
 def _spec(table: str, description: str) -> dg.AssetSpec:
@@ -89,11 +94,17 @@ def ingest(
     if "transactions" in selected and "decisions" not in streams:
         streams.append("decisions")
     reporter = Reporter(context, platform, selected)
-    run_ingest(
-        platform.settings,
-        streams,
-        until=timedelta(seconds=platform.settings.ingest_run_s) if config.drive is Drive.LOOP else "end",
-        plans_per_shard=1 if config.drive is Drive.PLAN else None,
-        on_commit=reporter.committed,
-    )
+    # A signal ends the plan in hand, then the run: stopping the platform is no failure.
+    with asked_to_stop() as stop:
+        run_ingest(
+            platform.settings,
+            streams,
+            until=timedelta(seconds=platform.settings.ingest_run_s) if config.drive is Drive.LOOP else "end",
+            plans_per_shard=1 if config.drive is Drive.PLAN else None,
+            on_commit=reporter.committed,
+            stop=stop,
+            group=ShardGroup(config.group, config.groups),
+        )
+        if stop():
+            context.log.info("asked to stop: ended after the plan in hand; the next run goes on from there")
     yield from reporter.results()

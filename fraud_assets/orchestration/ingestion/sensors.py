@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from fraud_assets.ingestion.groups import ShardGroup
 from fraud_assets.ingestion.pending import anything_pending
 from fraud_assets.lake import STREAMS, quarantine_of
 from fraud_assets.orchestration.ingestion.assets import Drive, ingest
@@ -25,30 +26,51 @@ UNFINISHED = [
 ]
 
 
+GROUP_TAG = "spearhead/ingest_group"
+
+
 @dg.sensor(
     job=ingest_job,
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "Keeps one ingest run alive. It holds no position: the run itself plans from what the tables have committed, so a run "
-        "that died, ran twice or was started by hand changes nothing."
+        "Keeps one ingest run per group of shards alive (one in all, unless SPEARHEAD_INGEST_GROUPS says otherwise). It holds no "
+        "position: the run itself plans from what the tables have committed, so a run that died, ran twice or was started by "
+        "hand changes nothing."
     ),
 )
-def keep_ingesting(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """Request a run when none is under way; every attempt gets a key of its own."""
-    running = context.instance.get_run_records(
-        dg.RunsFilter(job_name=ingest_job.name, statuses=UNFINISHED), limit=1
-    )
-    if running:
-        return dg.SkipReason(f"run {running[0].dagster_run.run_id} is under way")
+def keep_ingesting(context: dg.SensorEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+    """Request a run for each group that has none under way; every attempt gets a key of its own."""
     settings = load_settings()
+    count = min(settings.ingest_groups, len(STREAMS) * settings.shards)
+    wanted = {str(group): group for group in (ShardGroup(number, count) for number in range(count))}
+    for record in context.instance.get_run_records(
+        dg.RunsFilter(job_name=ingest_job.name, statuses=UNFINISHED)
+    ):
+        run = record.dagster_run
+        if wanted.pop(run.tags.get(GROUP_TAG, ""), None) is None:
+            # By hand, or of another division: it holds shards of several groups, and ends by itself.
+            return dg.SkipReason(f"run {run.run_id} is under way")
+    if not wanted:
+        return dg.SkipReason("a run of each group is under way" if count > 1 else "a run is under way")
     drive = Drive.LOOP if settings.ingest_drive == "loop" else Drive.PLAN
-    if drive is Drive.PLAN and not anything_pending(settings):
-        return dg.SkipReason("everything on the log is in the lake")
+    if drive is Drive.PLAN:
+        wanted = {name: group for name, group in wanted.items() if anything_pending(settings, group=group)}
+        if not wanted:
+            return dg.SkipReason("everything on the log is in the lake")
     attempt = int(context.cursor or 0) + 1
     context.update_cursor(str(attempt))
-    return dg.RunRequest(
-        run_key=None,
-        run_config=dg.RunConfig(ops={ingest.op.name: {"config": {"drive": drive.name}}}),
-        tags={"spearhead/attempt": str(attempt)},
-    )
+    return [
+        dg.RunRequest(
+            run_key=None,
+            run_config=dg.RunConfig(
+                ops={
+                    ingest.op.name: {
+                        "config": {"drive": drive.name, "group": group.number, "groups": group.of}
+                    }
+                }
+            ),
+            tags={"spearhead/attempt": str(attempt), GROUP_TAG: name},
+        )
+        for name, group in wanted.items()
+    ]

@@ -1,5 +1,9 @@
 """Ingestion as an asset and the sensor that keeps it alive."""
 
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable
 
 import dagster as dg
@@ -7,6 +11,7 @@ import polars as pl
 import pytest
 
 from fraud_assets.ingestion import run_ingest
+from fraud_assets.ingestion.verify import verify
 from fraud_assets.lake import STREAMS, open_lake, quarantine_of
 from fraud_assets.orchestration.ingestion.sensors import ingest_job, keep_ingesting
 from fraud_core.settings import Settings
@@ -65,23 +70,25 @@ def tick(
     return dg.build_sensor_context(instance=instance, cursor=cursor, definitions=graph)
 
 
+def requests(answer: list[dg.RunRequest] | dg.SkipReason) -> list[dg.RunRequest]:
+    assert not isinstance(answer, dg.SkipReason), answer.skip_message
+    return answer
+
+
 def test_the_sensor_asks_for_one_run_and_none_while_one_is_under_way(
     graph: dg.Definitions, settings: Settings, in_settings: Callable[[Settings], None]
 ) -> None:
     in_settings(settings)
     job = graph.resolve_job_def(ingest_job.name)
     with dg.instance_for_test() as instance:
-        first = keep_ingesting(tick(graph, instance))
-        assert isinstance(first, dg.RunRequest)
+        (first,) = requests(keep_ingesting(tick(graph, instance)))
         assert first.run_config["ops"]["ingest"]["config"]["drive"] == "LOOP"
         run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=first.tags)
         waiting = keep_ingesting(tick(graph, instance, "1"))
         assert isinstance(waiting, dg.SkipReason)
-        assert run.run_id in waiting.skip_message
         # A run that died is no reason to wait, and the next attempt has a key of its own.
         instance.report_run_failed(run)
-        second = keep_ingesting(tick(graph, instance, "1"))
-        assert isinstance(second, dg.RunRequest)
+        (second,) = requests(keep_ingesting(tick(graph, instance, "1")))
         assert second.run_key is None
         assert second.tags["spearhead/attempt"] == "2"
 
@@ -94,8 +101,7 @@ def test_where_runs_end_after_one_plan_the_sensor_asks_only_when_there_is_someth
 ) -> None:
     in_settings(settings.changed(ingest_drive="plan"))
     produce_past(settings, days=1)
-    asked = keep_ingesting(tick(graph, instance))
-    assert isinstance(asked, dg.RunRequest)
+    (asked,) = requests(keep_ingesting(tick(graph, instance)))
     assert asked.run_config["ops"]["ingest"]["config"]["drive"] == "PLAN"
     run_ingest(settings)
     assert isinstance(keep_ingesting(tick(graph, instance)), dg.SkipReason)
@@ -108,3 +114,64 @@ def test_a_run_of_one_plan_per_stream_ends_by_itself(settings: Settings, run: Ru
     assert result.success, reasons(result)
     held = open_lake(settings).scan("transactions").select(pl.len()).collect().item()
     assert 0 < held <= 3 * 500
+
+
+def test_each_group_of_shards_has_a_run_of_its_own(
+    graph: dg.Definitions, settings: Settings, in_settings: Callable[[Settings], None]
+) -> None:
+    job = graph.resolve_job_def(ingest_job.name)
+    with dg.instance_for_test() as instance:
+        in_settings(settings.changed(ingest_groups=2, shards=2))
+        first, second = requests(keep_ingesting(tick(graph, instance)))
+        assert [each.run_config["ops"]["ingest"]["config"]["group"] for each in (first, second)] == [0, 1]
+        run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=first.tags)
+        (missing,) = requests(keep_ingesting(tick(graph, instance)))
+        assert missing.tags["spearhead/ingest_group"] == "1/2"
+        # Divided otherwise, its shards are nobody else's until it has ended.
+        in_settings(settings.changed(ingest_groups=3, shards=2))
+        waiting = keep_ingesting(tick(graph, instance))
+        assert isinstance(waiting, dg.SkipReason)
+        assert run.run_id in waiting.skip_message
+        instance.report_run_failed(run)
+        assert len(requests(keep_ingesting(tick(graph, instance)))) == 3
+
+
+def test_groups_divide_the_shards_and_ingest_everything_once(settings: Settings, run: Run) -> None:
+    wide = settings.changed(shards=3)
+    history = produce_past(wide, days=2)
+    sent = sum(chunk.transactions.height for chunk in history.chunks())
+    for group in (0, 1):
+        config = {"ingest": {"config": {"drive": "END", "group": group, "groups": 2}}}
+        assert run(wide, "ingest_job", config=config).success
+    proof = verify(wide)
+    assert proof.ok, proof.problems
+    assert proof.pending == 0
+    assert proof.streams["transactions"].events >= sent
+    ledger = open_lake(wide).scan("ledger").select("stream", "shard").unique().collect()
+    assert {shard for stream, shard in ledger.iter_rows() if stream == "transactions"} == {0, 1, 2}
+
+
+def test_a_run_that_is_asked_to_stop_finishes_its_plan_and_succeeds(settings: Settings, run: Run) -> None:
+    produce_past(settings, days=2)
+    lake = open_lake(settings)
+    endless = settings.changed(ingest_run_s=240, commit_interval_s=0.2)
+
+    def stop_it() -> None:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            if lake.exists("ledger") and lake.table("ledger").version() > 0:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+            time.sleep(0.05)
+
+    before = signal.getsignal(signal.SIGTERM)
+    asker = threading.Thread(target=stop_it)
+    began = time.monotonic()
+    asker.start()
+    result = run(endless, "ingest_job", config={"ingest": {"config": {"drive": "LOOP"}}})
+    asker.join()
+    assert result.success, reasons(result)
+    assert time.monotonic() - began < 200
+    assert signal.getsignal(signal.SIGTERM) == before
+    run_ingest(settings)
+    assert verify(settings).ok
