@@ -88,7 +88,7 @@ class StreamScorer:
             try:
                 entries = await asyncio.to_thread(self._read, shard, after)
             except LostRange as error:
-                self._positions[shard] = await self._after_the_gap(shard, error)
+                self._positions[shard] = await self._after_the_gap(shard, after, error)
                 continue
             if not len(entries):
                 continue
@@ -101,12 +101,12 @@ class StreamScorer:
             finished += len(entries)
         return finished
 
-    async def _after_the_gap(self, shard: Shard, error: LostRange) -> int:
+    async def _after_the_gap(self, shard: Shard, after: int, error: LostRange) -> int:
         """Where to go on when entries were removed unread: at the oldest one, if the state's rebuild has folded it and so
         everything before it. Raises `error` otherwise, for then there are payments that nobody will ever decide."""
         oldest = await asyncio.to_thread(self._log.oldest, shard)
         folded = (await self._folded_until()).get(shard.app_id, 0)
-        if not 0 < oldest <= folded:
+        if not after < oldest <= folded:
             raise error
         metrics.GAPS.inc()
         log.error(

@@ -81,7 +81,8 @@ def from_fields(fields: list[bytes], shard: Shard, entry_id: bytes) -> Read:
     raise LogError(
         f"The entry {entry_id.decode()} of {shard} was expected to have one field named {JSON_FIELD.decode()} or {BLOCK_FIELD.decode()}; "
         f"it has {[name.decode(errors='replace') for name in named]}. A newer producer, or something else, writes to "
-        "this stream: update this reader, or remove that entry. Nothing was skipped."
+        "this stream: update this reader; where it is something else, have it stop and let the producers go on under a new "
+        "SPEARHEAD_NAMESPACE, for no entry can be taken out of a log unnoticed. Nothing was skipped."
     )
 
 

@@ -76,6 +76,19 @@ return 1
 """
 
 
+# What became of a stream's entries, without the first and last of them, which XINFO would send along.
+_FATE = """
+local fate = {0, 0, '0-0'}
+local info = redis.call('XINFO', 'STREAM', KEYS[1])
+for i = 1, #info, 2 do
+  if info[i] == 'entries-added' then fate[1] = info[i + 1] end
+  if info[i] == 'length' then fate[2] = info[i + 1] end
+  if info[i] == 'max-deleted-entry-id' then fate[3] = info[i + 1] end
+end
+return fate
+"""
+
+
 def to_offset(entry_id: bytes | str) -> int:
     """The offset of a Redis entry id. Raises LogError when the id does not fit."""
     text = entry_id.decode() if isinstance(entry_id, bytes) else entry_id
@@ -181,15 +194,13 @@ class RedisLog:
     def read(self, shard: Shard, after: int, upto: int, limit: int) -> Entries:
         key = self._key(shard.stream, shard.number)
         with self._errors(), self._client.pipeline() as pipe:
-            if after:
-                pipe.xrange(key, to_id(after), to_id(after), count=1)
-            else:
-                pipe.xinfo_stream(key)
+            pipe.execute_command("EVAL_RO", _FATE, 1, key)
+            pipe.execute_command("XRANGE", key, to_id(after), to_id(after), "COUNT", 1)
             pipe.execute_command("XRANGE", key, f"({to_id(after)}", to_id(upto), "COUNT", limit)
-            first, raw = pipe.execute(raise_on_error=False)
+            fate, first, raw = pipe.execute(raise_on_error=False)
         if isinstance(raw, redis.RedisError):
             raise LogError(f"Reading shard {shard} of the log failed: {raw}.") from raw
-        self._check_nothing_lost(shard, after, first)
+        self._check_nothing_lost(shard, after, fate, first)
         return _entries(shard, raw, after)
 
     def trim(self, shard: Shard, upto: int) -> int:
@@ -275,26 +286,31 @@ class RedisLog:
                 f"Redis 7 or Valkey was expected at {self._address}, found version {version}: upgrade it."
             )
 
-    def _check_nothing_lost(self, shard: Shard, after: int, first: Any) -> None:
-        if after:
-            if first:
-                return
+    def _check_nothing_lost(self, shard: Shard, after: int, fate: Any, first: Any) -> None:
+        """`fate` is what _FATE answers (an error where there is no such key), `first` the entry at `after`, if it is there."""
+        remedy = (
+            "Find what removed them (XTRIM, XDEL, an older backup), restore the log from its append-only file or have the "
+            "producers send that range again; nothing was skipped."
+        )
+        if after and not first:
             oldest, end = self.oldest(shard), self.end(shard)
             held = f"from {to_id(oldest)} to {to_id(end)}" if oldest else "nothing"
             raise LostRange(
                 f"Shard {shard} was read up to entry {to_id(after)}, which must still be in the log; it holds {held}. "
-                f"Entries after {to_id(after)} and before {to_id(oldest) if oldest else 'now'} may be lost. Find what "
-                "removed them (XTRIM, XDEL, an older backup), restore the log from its append-only file or have the "
-                "producers send that range again; nothing was skipped."
+                f"Entries after {to_id(after)} and before {to_id(oldest) if oldest else 'now'} may be lost. {remedy}"
             )
-        if isinstance(first, redis.RedisError):  # no such key: nothing was ever appended
+        if isinstance(fate, redis.RedisError):  # no such key: nothing was ever appended
             return
-        added, present = int(first["entries-added"]), int(first["length"])
-        if added != present:
+        added, present, deleted = int(fate[0]), int(fate[1]), to_offset(fate[2])
+        if not after and added != present:
             raise LostRange(
                 f"Shard {shard} is to be read from its beginning: all of its {added} entries were expected, {present} are "
-                f"there. Entries before {to_id(self.oldest(shard))} were removed unread. Restore the log from its "
-                "append-only file or have the producers send that range again; nothing was skipped."
+                f"there. Entries before {to_id(self.oldest(shard))} were removed unread. {remedy}"
+            )
+        if deleted > after:  # trimming leaves no such mark, deleting does: the highest id that was ever deleted
+            raise LostRange(
+                f"Shard {shard} was read up to entry {to_id(after)}, and every entry after it must still be in the log; entries up "
+                f"to {to_id(deleted)} were deleted one by one (XDEL), at least that one. {remedy}"
             )
 
     def _check_clock(self, key: str) -> None:
