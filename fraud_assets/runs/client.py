@@ -64,6 +64,7 @@ mutation($params: ReportRunlessAssetEventsParams!) { reportRunlessAssetEvents(ev
 _FAILURES = """
 query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
   ... on ExecutionStepFailureEvent { stepKey error { className message causes { className message } } }
+  ... on AssetCheckEvaluationEvent { evaluation { success checkName description assetKey { path } } }
   ... on RunFailureEvent { message }
 } } } }"""
 
@@ -249,4 +250,6 @@ class DagsterClient:
                 lines.append(f"{event['stepKey']}: {told['message'].strip()}")
             elif event.get("message"):
                 lines.append(event["message"])
+            elif (found := event.get("evaluation")) and not found["success"] and found["description"]:
+                lines.append(f"{found['assetKey']['path'][-1]}: {found['checkName']}: {found['description']}")
         return lines

@@ -200,6 +200,7 @@ def evaluation(platform: Platform, model: Handle) -> Any:
     yield dg.AssetCheckResult(
         check_name="gate",
         passed=verdict.passed,
+        description="; ".join(verdict.reasons) + ".",
         metadata={"reasons": _list(verdict.reasons)},
     )
 
