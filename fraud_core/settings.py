@@ -92,6 +92,8 @@ class Settings(BaseSettings):
     """Commits of a table after which the ingest run compacts it."""
     quarantine_key: SecretStr = SecretStr("")
     """Fernet key (url-safe base64, 32 bytes) that encrypts quarantined bytes. Empty: they are kept as they came."""
+    refused_share_warn: float = Field(0.05, ge=0, le=1)
+    """Share of a stream's events refused within an hour above which a check of `data_quality` warns."""
     failpoint: str = ""
     """Fault drills only: name[:count] of a step of ingestion at which the process kills itself."""
 

@@ -1,18 +1,12 @@
-"""Pictures of an evaluation, as PNG bytes for asset metadata, as wide as the Dagster UI's dialog shows uncut."""
-
-import io
-from typing import TYPE_CHECKING
+"""Pictures of an evaluation, as PNG bytes for asset metadata."""
 
 import numpy as np
 import numpy.typing as npt
 
+from fraud_assets.canvas import canvas, png
 from fraud_assets.modelling import ranking as ranked
 from fraud_assets.modelling.calibration import CalibrationBin
 from fraud_core.release import Thresholds
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Scores = npt.NDArray[np.floating]
 Fraud = npt.NDArray[np.bool_]
@@ -24,7 +18,7 @@ def precision_recall(scores: Scores, fraud: Fraud, thresholds: Thresholds) -> by
     """Precision over recall, with the points where payments are reviewed and declined."""
     order = ranked.rank(scores, fraud)
     precision, recall, cuts = ranked.precision_recall(order)
-    figure, axes = _canvas("Precision and recall on the test rows")
+    figure, axes = canvas("Precision and recall on the test rows")
     axes.step(
         recall,
         precision,
@@ -42,12 +36,12 @@ def precision_recall(scores: Scores, fraud: Fraud, thresholds: Thresholds) -> by
             )
     axes.set(xlabel="recall (share of frauds found)", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     axes.legend(loc="lower left")
-    return _png(figure)
+    return png(figure)
 
 
 def calibration(bins: tuple[CalibrationBin, ...]) -> bytes:
     """Observed share of frauds over the mean score of each bin, on logarithmic axes."""
-    figure, axes = _canvas("Calibration on the test rows")
+    figure, axes = canvas("Calibration on the test rows")
     shown = [found for found in bins if found.mean_score > 0 and found.fraud_share > 0]
     ends = np.array([found.mean_score for found in shown] + [found.fraud_share for found in shown] + [1.0])
     low = float(ends.min()) / 2
@@ -62,24 +56,24 @@ def calibration(bins: tuple[CalibrationBin, ...]) -> bytes:
     axes.set(xscale="log", yscale="log", xlim=(low, 1.1), ylim=(low, 1.1))
     axes.set(xlabel="mean score", ylabel="share of frauds")
     axes.legend(loc="upper left")
-    return _png(figure)
+    return png(figure)
 
 
 def feature_importance(gain: dict[str, float], most: int = 20) -> bytes:
     """Share of the total gain of the features that matter most."""
     shown = [(name, share) for name, share in gain.items() if share > 0][:most][::-1]
-    figure, axes = _canvas("What the model looks at", height=max(2.4, 0.6 + 0.24 * len(shown)))
+    figure, axes = canvas("What the model looks at", height=max(2.4, 0.6 + 0.24 * len(shown)))
     bars = axes.barh([name for name, _ in shown], [share for _, share in shown], color=GENUINE)
     axes.bar_label(bars, fmt="{:.1%}", padding=3, fontsize=8)
     axes.set(xlabel="share of gain")
     axes.xaxis.set_major_formatter("{x:.0%}")
     axes.margins(x=0.12)
-    return _png(figure)
+    return png(figure)
 
 
 def score_distribution(scores: Scores, fraud: Fraud, thresholds: Thresholds) -> bytes:
     """How scores are spread among frauds and genuine payments, with both thresholds."""
-    figure, axes = _canvas("Scores of frauds and genuine payments")
+    figure, axes = canvas("Scores of frauds and genuine payments")
     edges = np.linspace(0, 1, 51).tolist()
     for name, chosen, colour in (("genuine", ~fraud, GENUINE), ("fraud", fraud, FRAUD)):
         axes.hist(
@@ -95,25 +89,4 @@ def score_distribution(scores: Scores, fraud: Fraud, thresholds: Thresholds) -> 
             axes.axvline(cut, color="black", linewidth=1, linestyle=style, label=f"{name} from {cut:.3f}")
     axes.set(xlabel="score", ylabel="payments", yscale="log", xlim=(0, 1))
     axes.legend(loc="upper right")
-    return _png(figure)
-
-
-def _canvas(title: str, height: float = 3.8) -> "tuple[Figure, Axes]":
-    # Figure without pyplot: no global state, no display, safe in any thread.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, height), dpi=140, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.set_title(title, loc="left", fontsize=11)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
-def _png(figure: "Figure") -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
+    return png(figure)

@@ -4,7 +4,12 @@ from fraud_assets.orchestration.features.schedules import feature_refresh, hourl
 from fraud_assets.orchestration.ingestion.sensors import ingest_job, keep_ingesting
 from fraud_assets.orchestration.online_state.schedules import frequent_labels, label_push, state_rebuild
 from fraud_assets.orchestration.quality.checks import report_checks
-from fraud_assets.orchestration.quality.schedules import daily_reports, quality_reports
+from fraud_assets.orchestration.quality.schedules import (
+    daily_reports,
+    hourly_quality,
+    quality_refresh,
+    quality_reports,
+)
 from fraud_assets.orchestration.training.schedules import history_release, model_release, weekly_model
 
 jobs = [
@@ -13,9 +18,10 @@ jobs = [
     ingest_job,
     label_push,
     model_release,
+    quality_refresh,
     quality_reports,
     state_rebuild,
 ]
-schedules = [daily_reports, frequent_labels, hourly_features, weekly_model]
+schedules = [daily_reports, frequent_labels, hourly_features, hourly_quality, weekly_model]
 checks = report_checks
 sensors = [keep_ingesting]

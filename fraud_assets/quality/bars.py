@@ -9,8 +9,11 @@ _BINS = 60
 _WIDTH, _HEIGHT, _FLOOR = 1060, 120, 18
 
 
-def bars(admitted: pl.Series, refused: pl.Series) -> str:
-    """Two columns of instants as one chart; empty where there is no span of time to show."""
+def bars(admitted: pl.Series, refused: pl.Series, scale: float = 1.0) -> str:
+    """Two columns of instants as one chart; empty where there is no span of time to show.
+
+    `scale` is how many rows each instant of `admitted` stands for.
+    """
     times = pl.concat([admitted.rename("at"), refused.rename("at").cast(admitted.dtype)]).drop_nulls()
     if times.is_empty():
         return ""
@@ -23,7 +26,8 @@ def bars(admitted: pl.Series, refused: pl.Series) -> str:
         return ""
     edges = np.linspace(first.timestamp(), last.timestamp(), _BINS + 1)
     good, bad = (np.histogram(_seconds(each), bins=edges)[0] for each in (admitted, refused))
-    top = max(int((good + bad).max()), 1)
+    good = good * scale
+    top = max(float((good + bad).max()), 1.0)
     step = _WIDTH / _BINS
     drawn: list[str] = []
     for place, (calm, wrong) in enumerate(zip(good.tolist(), bad.tolist(), strict=True)):

@@ -7,6 +7,9 @@ from typing import Any
 
 from fraud_assets.quality.page import document, number
 
+_MOST = 500
+"""Reports listed."""
+
 
 def write_index(folder: Path) -> Path:
     """Write `folder`/index.html from the report.json files below it, and return its path."""
@@ -19,7 +22,9 @@ def write_index(folder: Path) -> Path:
             continue  # a report that is being written; the next index has it
         found.append((summary, path.parent.relative_to(folder).as_posix()))
     found.sort(key=lambda each: each[0]["made_at"], reverse=True)
-    page = document("Data quality", _body(found), "The reports of this platform, the newest first.")
+    page = document(
+        "Data quality", _body(found), "The reports of this platform, the newest first. Times are UTC."
+    )
     path = folder / "index.html"
     path.write_text(page, encoding="utf-8")
     return path
@@ -28,22 +33,34 @@ def write_index(folder: Path) -> Path:
 def _body(found: list[tuple[dict[str, Any], str]]) -> str:
     if not found:
         return '<p class="empty">No report yet. One is made per table and hour with violations, daily, and on request.</p>'
-    rows = "".join(_row(summary, place) for summary, place in found)
+    rows = "".join(_row(summary, place) for summary, place in found[:_MOST])
+    older = len(found) - _MOST
+    rest = (
+        f'<p class="quiet">{number(older)} older reports are in the folders beside this page.</p>'
+        if older > 0
+        else ""
+    )
     return (
-        '<div class="card"><table><thead><tr><th>Report</th><th>Contract</th><th class="n">Admitted</th>'
-        '<th class="n">Refused</th><th class="n">Duplicates</th><th>Most frequent reason</th><th>Judges</th><th class="n">Made</th>'
-        f"</tr></thead><tbody>{rows}</tbody></table></div>"
+        '<div class="card"><table><thead><tr><th>Table</th><th>Judged</th><th>Verdict</th><th class="n">Admitted</th>'
+        '<th class="n">Refused</th><th class="n">Duplicates</th><th>Most frequent reason</th><th>Contract</th>'
+        f'<th class="n">Made</th></tr></thead><tbody>{rows}</tbody></table></div>{rest}'
     )
 
 
 def _row(summary: dict[str, Any], place: str) -> str:
     counts = summary["counts"]
     first = max(counts, key=counts.__getitem__) if counts else ""
-    state = '<span class="ok">agree</span>' if summary["success"] else '<span class="bad">look here</span>'
+    state = (
+        '<span class="ok">keeps its contract</span>'
+        if summary["success"]
+        else '<span class="bad">look here</span>'
+    )
+    link = escape(f"{place}/index.html")
     return (
-        f'<tr><td style="white-space:nowrap"><a href="{escape(place)}/index.html">{escape(summary["title"])}</a></td>'
-        f"<td>{escape(summary['contract'])} {escape(summary['version'])}</td>"
+        f'<tr><td><a href="{link}"><b>{escape(summary.get("table", summary["contract"]))}</b></a></td>'
+        f'<td style="white-space:nowrap"><a href="{link}">{escape(summary.get("period", summary["title"]))}</a></td><td>{state}</td>'
         f'<td class="n">{number(summary["admitted"])}</td><td class="n">{number(summary["refused"])}</td>'
-        f'<td class="n">{number(summary["duplicates"])}</td><td><code>{escape(first)}</code></td><td>{state}</td>'
-        f'<td class="quiet n">{escape(summary["made_at"].replace("T", " ").replace("+00:00", " UTC"))}</td></tr>'
+        f'<td class="n">{number(summary["duplicates"])}</td><td>{f"<code>{escape(first)}</code>" if first else ""}</td>'
+        f"<td>{escape(summary['version'])}</td>"
+        f'<td class="quiet n">{escape(summary["made_at"].replace("T", " ").replace("+00:00", ""))}</td></tr>'
     )

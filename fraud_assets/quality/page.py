@@ -80,17 +80,17 @@ def render(report: "Report") -> str:
 
 
 def _period(report: "Report") -> str:
-    if not report.admitted.height:
+    if not report.sample.height:
         return "no admitted rows"
-    times = report.admitted[report.contract.event_time].dt.strftime("%Y-%m-%d %H:%M")
+    times = report.sample[report.contract.event_time].dt.strftime("%Y-%m-%d %H:%M")
     return f"event time {times.min()!s} to {times.max()!s} UTC"
 
 
 def _facts(report: "Report") -> str:
-    judged = report.admitted.height + report.refused.count
+    judged = report.admitted + report.refused.count
     facts = [
         ("arrived", number(judged + report.duplicates)),
-        ("admitted", number(report.admitted.height)),
+        ("admitted", number(report.admitted)),
         ("refused", number(report.refused.count)),
         ("of those judged were refused", percent(report.refused.count / judged if judged else 0.0)),
         ("exact duplicates kept out", number(report.duplicates)),
@@ -104,7 +104,7 @@ def _verdict(report: "Report") -> str:
     judged = [each for each in report.promises if each.expectations_agree is not None]
     if report.success:
         badge = '<span class="ok">table keeps its contract</span>'
-        words = f"Great Expectations judged {number(report.sampled)} rows of the table against {len(judged)} promises and found none broken."
+        words = f"Great Expectations judged {number(report.sample.height)} rows of the table against {len(judged)} promises and found none broken."
     else:
         broken = [each.code for each in judged if each.expectations_found or not each.expectations_agree]
         badge = '<span class="bad">look here</span>'
@@ -115,16 +115,17 @@ def _verdict(report: "Report") -> str:
         )
     if report.refused.typed.height:
         words += f" It was also given the {number(report.refused.typed.height)} refused rows whose values could be read."
-    if report.sampled < report.admitted.height:
-        words += f" The table's rows were sampled evenly ({number(report.sampled)} of {number(report.admitted.height)})."
+    if report.sample.height < report.admitted:
+        words += f" The table's rows were sampled evenly ({number(report.sample.height)} of {number(report.admitted)})."
     return f'<p style="margin-top:18px">{badge}&ensp;{words}</p>'
 
 
 def _course(report: "Report") -> str:
     """Arrivals over time, refused ones in red; left out where arrival was not recorded."""
-    if "known_at" not in report.admitted.columns or report.refused.known_at is None:
+    if "known_at" not in report.sample.columns or report.refused.known_at is None:
         return ""
-    drawn = bars(report.admitted["known_at"], report.refused.known_at)
+    scale = report.admitted / max(report.sample.height, 1)
+    drawn = bars(report.sample["known_at"], report.refused.known_at, scale)
     if not drawn:
         return ""
     key = '<span class="key"><i style="background:var(--calm)"></i>admitted<i style="background:var(--bar)"></i>refused</span>'

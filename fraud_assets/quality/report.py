@@ -58,8 +58,9 @@ class Report:
     title: str
     contract: Contract
     made_at: datetime
-    admitted: pl.DataFrame
-    sampled: int
+    admitted: int
+    sample: pl.DataFrame
+    """The table's rows that were judged: all of them, or an even sample."""
     refused: Refused
     duplicates: int
     promises: tuple[PromiseResult, ...]
@@ -75,43 +76,54 @@ class Report:
 def build_report(
     contract: Contract,
     valid: pl.DataFrame,
-    quarantined: pl.DataFrame,
+    quarantined: pl.DataFrame | pl.LazyFrame,
     out_dir: Path,
     title: str,
     *,
     unseal: Unseal = bytes,
     max_rows: int = 200_000,
+    admitted: int | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> ReportResult:
     """Judge a period's rows with Great Expectations and write a self-contained page to `out_dir`/index.html.
 
     `valid` holds rows of the table (the contract's columns, and `known_at` where times are to be judged), `quarantined`
     rows of its quarantine (`reasons`; `kind`, `payload`, `known_at` where recorded). Of more than `max_rows` valid
-    rows an even sample is judged, and the page says so. Beside the page stands report.json, for the index.
+    rows an even sample is judged, and the page says so; `admitted` is how many there are where `valid` is a sample itself.
+    Beside the page stands report.json, for the index, with `labels` in it.
     """
-    refused = read_refused(contract, quarantined, unseal, max_rows)
+    held = quarantined.lazy()
+    refused = read_refused(contract, held, unseal, max_rows)
     sample = valid if valid.height <= max_rows else valid.gather_every(-(-valid.height // max_rows))
+    count = valid.height if admitted is None else admitted
     in_table, in_refused = validate(contract, sample), validate(contract, refused.typed)
-    total = valid.height + refused.count
+    total = count + refused.count
     promises = tuple(
         _result(check, total, refused, in_table.get(check.code), in_refused.get(check.code))
         for check in contract.checks
     )
-    duplicates = quarantined.filter(kind="duplicate").height if "kind" in quarantined.columns else 0
-    report = Report(title, contract, datetime.now(UTC), valid, sample.height, refused, duplicates, promises)
+    report = Report(title, contract, datetime.now(UTC), count, sample, refused, _duplicates(held), promises)
     out_dir.mkdir(parents=True, exist_ok=True)
     path = out_dir / "index.html"
     path.write_text(render(report), encoding="utf-8")
     result = ReportResult(
         path=path,
         success=report.success,
-        admitted=valid.height,
+        admitted=count,
         refused=refused.count,
-        duplicates=duplicates,
+        duplicates=report.duplicates,
         counts=dict(refused.counts),
         disagreements=tuple(each.code for each in promises if each.expectations_agree is False),
     )
-    (out_dir / "report.json").write_text(json.dumps(_summary(report, result), indent=1), encoding="utf-8")
+    summary = _summary(report, result) | dict(labels or {})
+    (out_dir / "report.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
     return result
+
+
+def _duplicates(quarantined: pl.LazyFrame) -> int:
+    if "kind" not in quarantined.collect_schema().names():
+        return 0
+    return int(quarantined.filter(kind="duplicate").select(pl.len()).collect().item())
 
 
 def _result(

@@ -1,23 +1,26 @@
 """Data-quality reports by Great Expectations, as checks that link to their page."""
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 
 import dagster as dg
-import polars as pl
 
 from fraud_assets.ingestion.sealing import Seal
-from fraud_assets.lake import STREAMS, quarantine_of, read_transactions
-from fraud_assets.lake.schemas import TRANSACTIONS
+from fraud_assets.lake import STREAMS, quarantine_of
 from fraud_assets.orchestration.quality.addresses import report_address
 from fraud_assets.orchestration.resources import Platform
-from fraud_assets.quality import build_report, write_index
+from fraud_assets.quality import ReportResult
+from fraud_assets.quality.period import Period
+from fraud_assets.quality.reports import make_hourly_reports, make_report
 
 
 class ReportConfig(dg.Config):
     """Which rows a report is about."""
 
     days: int = 1
-    """Rows known within so many days of now; 0: all rows there are."""
+    """What was judged within so many days of now; 0: all rows there are."""
+    by_hour: bool = False
+    """Instead, a report per full hour with violations that has none yet."""
 
 
 def _report_check(stream: str) -> dg.AssetChecksDefinition:
@@ -32,37 +35,62 @@ def _report_check(stream: str) -> dg.AssetChecksDefinition:
         ),
     )
     def great_expectations(config: ReportConfig, platform: Platform) -> dg.AssetCheckResult:
-        lake, settings = platform.lake, platform.settings
-        now = datetime.now(UTC)
-        period = pl.lit(True) if config.days == 0 else pl.col("known_at") >= now - timedelta(days=config.days)
-        folder = settings.reports_path / stream / f"{now:%Y-%m-%dT%H%M%SZ}"
-        span = {0: "all rows", 1: "the last day"}.get(config.days, f"the last {config.days} days")
-        contract = platform.contracts.for_stream(stream)
-        # A payment that was sent and scored over HTTP stands in the table once per stream; it is one payment.
-        rows = read_transactions(lake, contract) if stream == TRANSACTIONS else lake.scan(stream)
-        result = build_report(
-            contract,
-            rows.filter(period).collect(),
-            lake.scan(quarantine_of(stream)).filter(period).collect(),
-            folder,
-            f"{stream}, {span}",
-            unseal=Seal.of(settings).open,
-        )
-        write_index(settings.reports_path)
-        return dg.AssetCheckResult(
-            passed=result.success,
-            severity=dg.AssetCheckSeverity.WARN,
-            metadata={
-                "report": dg.MetadataValue.url(report_address(settings, folder)),
-                "admitted": result.admitted,
-                "refused": result.refused,
-                "duplicates": result.duplicates,
-                "refused_by_rule": dg.MetadataValue.json(dict(result.counts)),
-                "disagreements": dg.MetadataValue.json(list(result.disagreements)),
-            },
-        )
+        lake, contracts, settings = platform.lake, platform.contracts, platform.settings
+        now, folder, unseal = datetime.now(UTC), settings.reports_path, Seal.of(settings).open
+        if not lake.exists(stream):
+            return dg.AssetCheckResult(passed=True, metadata={"reports": "Nothing was ingested yet."})
+        if config.by_hour:
+            made = make_hourly_reports(lake, contracts, stream, now, folder, unseal=unseal)
+        else:
+            period = Period.days_before(now, config.days)
+            made = {period: make_report(lake, contracts, stream, period, folder, unseal=unseal)}
+        return _result(platform, stream, made)
 
     return great_expectations
+
+
+def _result(platform: Platform, stream: str, made: Mapping[Period, ReportResult]) -> dg.AssetCheckResult:
+    folder = platform.settings.reports_path
+
+    def address(period: Period) -> str:
+        return report_address(platform.settings, folder / stream / period.folder)
+
+    metadata: dict[str, dg.MetadataValue] = {
+        "report": dg.MetadataValue.url(
+            address(list(made)[-1]) if made else report_address(platform.settings, folder)
+        ),
+        "reports": dg.MetadataValue.md(_listed(made, address)),
+        "admitted": dg.MetadataValue.int(sum(each.admitted for each in made.values())),
+        "refused": dg.MetadataValue.int(sum(each.refused for each in made.values())),
+        "duplicates": dg.MetadataValue.int(sum(each.duplicates for each in made.values())),
+        "refused_by_rule": dg.MetadataValue.json(_together(made)),
+        "disagreements": dg.MetadataValue.json(
+            sorted({code for each in made.values() for code in each.disagreements})
+        ),
+    }
+    return dg.AssetCheckResult(
+        passed=all(each.success for each in made.values()),
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata=metadata,
+    )
+
+
+def _listed(made: Mapping[Period, ReportResult], address: Callable[[Period], str]) -> str:
+    if not made:
+        return "No full hour had violations without a report."
+    return "\n".join(
+        f"- [{period.words}]({address(period)}): {result.refused} refused of {result.admitted + result.refused}, "
+        + ("keeps its contract" if result.success else "**look here**")
+        for period, result in made.items()
+    )
+
+
+def _together(made: Mapping[Period, ReportResult]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for each in made.values():
+        for code, count in each.counts.items():
+            counts[code] = counts.get(code, 0) + count
+    return counts
 
 
 report_checks = [_report_check(stream) for stream in STREAMS]

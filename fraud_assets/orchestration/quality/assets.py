@@ -1,0 +1,173 @@
+"""Data-quality results as an asset: its table, its trends, and checks that read from it."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import polars as pl
+
+from fraud_assets.lake import LEDGER, STREAMS, quarantine_of
+from fraud_assets.orchestration.ownership import OWNERS
+from fraud_assets.orchestration.pictures import page, picture, table
+from fraud_assets.orchestration.resources import Platform
+from fraud_assets.quality import trends
+from fraud_assets.quality.results import ANY, DATA_QUALITY, read_results, record_results
+
+_RECENT = timedelta(hours=1)
+_SHOWN = 40
+
+
+class TrendConfig(dg.Config):
+    """What the pictures show."""
+
+    days: int = 7
+    """Results of so many days up to now."""
+
+
+@dg.asset(
+    name=DATA_QUALITY,
+    deps=[quarantine_of(stream) for stream in STREAMS],
+    group_name="quality",
+    kinds={"deltalake", "polars"},
+    owners=OWNERS,
+    code_version="1",
+    freshness_policy=dg.FreshnessPolicy.time_window(
+        fail_window=timedelta(hours=26), warn_window=timedelta(hours=3)
+    ),
+    check_specs=[
+        dg.AssetCheckSpec(
+            "refused_share",
+            asset=DATA_QUALITY,
+            description="No stream's share of refused events within the last hour is above SPEARHEAD_REFUSED_SHARE_WARN.",
+        ),
+        dg.AssetCheckSpec(
+            "new_reasons",
+            asset=DATA_QUALITY,
+            description="No rule was broken within the last hour that held in all the days before: mostly a producer that changed.",
+        ),
+        dg.AssetCheckSpec(
+            "agrees_with_ledger",
+            asset=DATA_QUALITY,
+            description="Every batch of the ledger is in the table once, with as many events and violations.",
+        ),
+    ],
+    description=(
+        "One row per batch and broken rule, and one per batch for all rules together (code `any`): events checked and failed. A rule "
+        "without a row failed nowhere. Ingestion records it, from ledger and quarantine; materializing it renews the pictures."
+    ),
+)
+def data_quality(
+    config: TrendConfig, platform: Platform
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    """Record what is still to be recorded, then show and check the results of some days."""
+    lake, now = platform.lake, datetime.now(UTC)
+    record_results(lake)
+    everything = read_results(lake)
+    results = everything.filter(pl.col("judged_at") >= now - timedelta(days=config.days)).collect()
+    counts = trends.counts_per_rule(results)
+    metadata: dict[str, dg.MetadataValue] = {
+        "dagster/row_count": dg.MetadataValue.int(int(everything.select(pl.len()).collect().item())),
+        "dagster/uri": dg.MetadataValue.text(lake.uri_of(DATA_QUALITY)),
+        "batches": dg.MetadataValue.int(results.filter(code=ANY).height),
+        "by_rule": dg.MetadataValue.table(
+            [
+                dg.TableRecord(
+                    {
+                        "stream": stream,
+                        "rule": code,
+                        "checked": checked,
+                        "failed": failed,
+                        "share": f"{share:.4%}",
+                    }
+                )
+                for stream, code, _, checked, failed, share in counts.head(_SHOWN).iter_rows()
+            ],
+            schema=dg.TableSchema(
+                [
+                    dg.TableColumn("stream", "string"),
+                    dg.TableColumn("rule", "string"),
+                    dg.TableColumn("checked", "int"),
+                    dg.TableColumn("failed", "int"),
+                    dg.TableColumn("share", "string"),
+                ]
+            ),
+        ),
+    }
+    if results.height:
+        metadata["trends"] = page(
+            f"Batches judged within {config.days} days up to {now:%Y-%m-%d %H:%M} UTC.",
+            picture("share of refused events over time", trends.refused_share(results)),
+            picture("violations by rule over time", trends.failures_by_rule(results)),
+            table(
+                ["rule", "checked", "failed", "share"],
+                [
+                    [f"{stream}: `{code}`", f"{checked:,}", f"{failed:,}", f"{share:.3%}"]
+                    for stream, code, _, checked, failed, share in counts.head(_SHOWN).iter_rows()
+                ],
+            ),
+        )
+    yield dg.MaterializeResult(metadata=metadata)
+    yield _refused_share(platform, results, now)
+    yield _new_reasons(results, now)
+    yield _agrees_with_ledger(platform)
+
+
+def _refused_share(platform: Platform, results: pl.DataFrame, now: datetime) -> dg.AssetCheckResult:
+    limit = platform.settings.refused_share_warn
+    shares = {
+        stream: share
+        for stream, code, _, _, _, share in trends.counts_per_rule(
+            results.filter(pl.col("judged_at") >= now - _RECENT)
+        ).iter_rows()
+        if code == ANY
+    }
+    return dg.AssetCheckResult(
+        check_name="refused_share",
+        passed=all(share <= limit for share in shares.values()),
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"limit": limit} | {f"share_{stream}": share for stream, share in shares.items()},
+    )
+
+
+def _new_reasons(results: pl.DataFrame, now: datetime) -> dg.AssetCheckResult:
+    found = trends.new_reasons(results, now - _RECENT)
+    return dg.AssetCheckResult(
+        check_name="new_reasons",
+        passed=not found,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"new": dg.MetadataValue.json([vars(each) for each in found])},
+    )
+
+
+def _agrees_with_ledger(platform: Platform) -> dg.AssetCheckResult:
+    """Totals per life of a shard; a batch that is in the ledger and not here shows in them, one that is here twice too."""
+    lake = platform.lake
+    place = ["stream", "shard", "incarnation"]
+    differing: list[dict[str, object]] = []
+    batches = 0
+    if lake.exists(LEDGER):
+        mine = read_results(lake).filter(pl.col("code") == ANY).select(*place, "end", "checked", "failed")
+        ledger = lake.scan(LEDGER).select(*place, "end", checked="events", failed="violations")
+        # What both reach: old rows may have been retired here or there, and new ones are still to be recorded.
+        both = (
+            mine.group_by(place)
+            .agg(pl.col("end").min().alias("low"), pl.col("end").max().alias("high"))
+            .join(ledger.group_by(place).agg(pl.col("end").min().alias("floor")), on=place)
+        )
+        totals = [
+            each.join(both, on=place)
+            .filter(pl.col("end").is_between(pl.max_horizontal("low", "floor"), "high"))
+            .group_by(place)
+            .agg(pl.len().alias("batches"), pl.col("checked", "failed").sum())
+            .collect()
+            for each in (mine, ledger)
+        ]
+        together = pl.concat(totals)
+        batches = int(totals[0]["batches"].sum())
+        differing = together.filter(~together.is_duplicated()).sort(together.columns).to_dicts()
+    return dg.AssetCheckResult(
+        check_name="agrees_with_ledger",
+        passed=not differing,
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata={"batches": batches, "differing": dg.MetadataValue.json(differing)},
+    )
