@@ -16,6 +16,7 @@ from fraud_core.settings import Settings
 
 _WRITER = WriterProperties(compression="ZSTD", compression_level=3)
 _COMMIT_RETRIES = 15
+_ATTEMPTS = 5
 
 
 class Lake:
@@ -86,13 +87,18 @@ class Lake:
                 "version of Spearhead wrote it without. Ingest into a new lake (SPEARHEAD_LAKE) from the log or from a replay; "
                 "the old one stays readable with that version. Nothing was written."
             )
-        if missing:
+        for attempt in range(_ATTEMPTS):
+            if not missing:
+                break
             try:
                 table.alter.add_columns(_delta_schema(missing).fields)
-            except CommitFailedError as error:
-                if _missing_columns(name, schema_of(self.table(name)), schema, keep_columns):
+            except (
+                CommitFailedError
+            ) as error:  # another process evolved it just now, or compaction raised its fence
+                if attempt == _ATTEMPTS - 1:
                     raise _failed("evolve", name, error) from error
             table = self.table(name)
+            missing = _missing_columns(name, schema_of(table), schema, keep_columns)
         return table
 
     def committed(self, table: DeltaTable, app_id: str) -> int:
@@ -106,11 +112,20 @@ class Lake:
         """Append `frame`, which must have exactly the table's columns and types; it may be empty.
 
         With `versions` (app id → version) the commit is refused when another writer recorded one of these app ids
-        since the handle was opened. Raises CommitRefused then; LakeError when the store fails.
+        since the handle was opened, and when a compaction began: raises CommitRefused then. Without them nothing is said about
+        what was there before, and a refused commit is made again. Raises LakeError when the store fails.
         """
         expected = schema_of(table)
         _check_types(table, expected, frame)
-        self._write(table, frame.select(expected.names()), versions, mode="append")
+        rows = frame.select(expected.names())
+        for attempt in range(_ATTEMPTS):
+            try:
+                self._write(table, rows, versions, mode="append")
+                return
+            except CommitRefused:
+                if versions or attempt == _ATTEMPTS - 1:
+                    raise
+                table = DeltaTable(table.table_uri, storage_options=self.options or None)
 
     def replace(
         self,

@@ -1,14 +1,18 @@
 """Tables are created once, evolved by new nullable fields only, and take nothing that is not of their exact type."""
 
+import contextlib
 import os
 import threading
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import polars as pl
 import pytest
+from deltalake import DeltaTable
 
 from fraud_assets.lake import Lake, compact, open_lake, read_transactions, stream_tables
+from fraud_assets.lake.upkeep import FENCE
 from fraud_core.contracts import load_contracts
 from fraud_core.errors import CommitRefused, LakeError, UnsafeStore
 from fraud_core.settings import PACKAGED_CONTRACTS, load_settings
@@ -114,6 +118,79 @@ def test_compaction_keeps_rows_and_versions(lake: Lake) -> None:
     assert (done.files_removed, done.files_added) == (7, 1)
     assert lake.committed(lake.table("t"), "s") == 7
     assert sorted(lake.scan("t").collect()["a"]) == list(range(1, 8))
+
+
+class Meeting(Lake):
+    """A lake in which something happens right after a table was opened for the n-th time."""
+
+    def meet(self, opening: int, what: Callable[[], object]) -> None:
+        self.left, self.what = opening, what
+
+    def table(self, name: str) -> DeltaTable:
+        handle = super().table(name)
+        self.left -= 1
+        if self.left == 0:
+            self.what()
+        return handle
+
+
+@pytest.mark.parametrize("opening", [1, 2], ids=["before the fence", "after the fence"])
+def test_of_two_compactions_that_meet_one_is_refused_and_no_row_is_doubled(lake: Lake, opening: int) -> None:
+    lake.create("t", SCHEMA)
+    for number in range(8):
+        lake.append(lake.table("t"), rows(number))
+    meeting = Meeting(lake.uri)
+    meeting.meet(opening, lambda: compact(lake, "t"))
+    assert compact(meeting, "t").refused
+    assert sorted(lake.scan("t").collect()["a"]) == list(range(8))
+
+
+def test_a_compaction_gives_way_to_a_fence_raised_after_its_own(lake: Lake) -> None:
+    lake.create("t", SCHEMA)
+
+    def another() -> None:
+        handle = lake.table("t")
+        handle.alter.set_table_properties({FENCE: "another"}, raise_if_not_exists=False)
+
+    class Between(Meeting):
+        def table(self, name: str) -> DeltaTable:
+            if self.left == 1:  # about to read its fence back
+                another()
+            return super().table(name)
+
+    meeting = Between(lake.uri)
+    meeting.meet(2, lambda: None)
+    assert compact(meeting, "t").refused
+
+
+def test_compactions_in_a_crowd_of_writers_lose_and_double_nothing(lake: Lake) -> None:
+    lake.create("t", SCHEMA)
+
+    def write(first: int) -> None:
+        for number in range(first, first + 8):
+            while True:
+                with contextlib.suppress(CommitRefused):
+                    lake.append(lake.table("t"), rows(number), {f"s{first}": number})
+                    break
+
+    writing = [threading.Thread(target=write, args=(first,)) for first in (10, 20, 30)]
+    compacting = [threading.Thread(target=lambda: [compact(lake, "t") for _ in range(4)]) for _ in range(3)]
+    for thread in (*writing, *compacting):
+        thread.start()
+    for thread in (*writing, *compacting):
+        thread.join()
+    written = [number for first in (10, 20, 30) for number in range(first, first + 8)]
+    assert sorted(lake.scan("t").collect()["a"]) == written
+
+
+def test_an_append_that_meets_a_compaction_is_refused_when_it_rests_on_what_was_read(lake: Lake) -> None:
+    lake.create("t", SCHEMA)
+    before = lake.table("t")
+    compact(lake, "t")
+    with pytest.raises(CommitRefused):
+        lake.append(before, rows(1), {"s": 1})
+    lake.append(before, rows(2))
+    assert lake.scan("t").collect()["a"].to_list() == [2]
 
 
 def test_a_full_disk_is_named_and_what_was_committed_stays(
