@@ -11,8 +11,8 @@ from fraud_assets.runs.client import RANGE_END_TAG, RANGE_START_TAG
 
 feature_refresh = dg.define_asset_job(
     "feature_refresh",
-    selection=dg.AssetSelection.assets("features", "feature_parity"),
-    description="The feature table of some days, and the proof of parity of what was served on them.",
+    selection=dg.AssetSelection.assets("features", "feature_parity", "feature_statistics"),
+    description="The feature table of some days, its statistics, and the proof of parity of what was served on them.",
 )
 
 
