@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 
 from fraud_core.contracts import parse_block
 from fraud_core.errors import LogUnavailable, LostRange
-from fraud_core.log import SCORER, Entries, Log, Shard, open_log
+from fraud_core.log import JSON, SCORER, UNKNOWN, Entries, Log, Shard, open_log
 from fraud_core.settings import Settings
 from fraud_serving.runtime import Runtime
 from fraud_serving.scoring import metrics
@@ -159,8 +159,10 @@ class StreamScorer:
                 metrics.SKIPPED.labels("folded").inc()
             elif known_ms < oldest_ms:
                 metrics.SKIPPED.labels("too_old").inc()
-            elif kind == "json":
+            elif kind == JSON:
                 yield Pending(payload, known_ms)
+            elif kind == UNKNOWN:  # ingestion keeps it in quarantine
+                metrics.SKIPPED.labels("unknown_framing").inc()
             else:
                 yield from self._rows(payload, known_ms, oldest_ms)
 

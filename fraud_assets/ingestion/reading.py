@@ -15,9 +15,17 @@ from numpy.typing import NDArray
 from fraud_assets.ingestion.decisions import inner_events
 from fraud_assets.ingestion.plan import Plan
 from fraud_assets.lake.schemas import DECISIONS
-from fraud_core.contracts import Contract, Contracts, Parsed, parse_block, parse_json
+from fraud_core.contracts import (
+    UNKNOWN_FRAMING,
+    Contract,
+    Contracts,
+    Parsed,
+    parse_block,
+    parse_json,
+    unreadable,
+)
 from fraud_core.errors import LostRange
-from fraud_core.log import BLOCK, NO_VIRTUAL_TIME, Entries, Log, Shard
+from fraud_core.log import BLOCK, NO_VIRTUAL_TIME, UNKNOWN, Entries, Log, Shard
 
 _FIRST_CHUNK: Final = 16
 _LARGEST_CHUNK: Final = 16_384
@@ -110,7 +118,7 @@ class _Reader:
         """Take a chunk; blocks are read at once, to know how many events they hold."""
         self._chunks.append(entries)
         self._origins.update((self.entries + place, origin) for place, origin in entries.replay_of.items())
-        if BLOCK not in entries.kinds:
+        if BLOCK not in entries.kinds and UNKNOWN not in entries.kinds:
             self._singles += entries.payloads
             self._single_places += range(self.entries, self.entries + len(entries))
             self.events += len(entries)
@@ -121,6 +129,9 @@ class _Reader:
                 if kind == BLOCK:
                     self._blocks[place] = parse_block(self.contract, payload)
                     self.events += self._blocks[place].frame.height
+                elif kind == UNKNOWN:
+                    self._blocks[place] = unreadable(self.contract, payload, UNKNOWN_FRAMING)
+                    self.events += 1
                 else:
                     self._singles.append(payload)
                     self._single_places.append(place)

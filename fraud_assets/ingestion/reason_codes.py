@@ -16,7 +16,7 @@ def reason_codes(contracts: Contracts, stream: str) -> list[tuple[str, str]]:
         own += [
             (PREFIX + check.code, f"Of the payment within: {check.words}")
             for check in contracts.transactions.checks
-            if check.rule != "duplicate_other_body"
+            if check.rule not in {"duplicate_other_body", "unknown_framing"}
         ]
         own.append((OTHER_ID, "The payment within has the id of its decision"))
         own.append((NOT_WHOLE, "The sequence numbers of the payment's entities are whole numbers"))

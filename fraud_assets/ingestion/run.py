@@ -21,6 +21,7 @@ from fraud_assets.quality.results import record_results
 from fraud_core.contracts import Contracts, load_contracts
 from fraud_core.errors import CommitRefused, LogUnavailable, SpearheadError
 from fraud_core.log import open_log
+from fraud_core.log.shards import shards_note
 from fraud_core.settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -92,6 +93,8 @@ def run_ingest(
     lake, log = open_lake(settings), open_log(settings)
     try:
         create_tables(lake, contracts, streams)
+        if note := shards_note(settings, log, streams):
+            _LOG.warning("%s", note)
         hit = failpoint or armed(settings.failpoint)
         seal = Seal.of(settings)
         shards = [

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from fraud_assets.quality.examples import Examples
-from fraud_core.contracts import Contract, parse_json
+from fraud_core.contracts import UNREADABLE, Contract, parse_json
 from fraud_core.errors import SpearheadError
 
 Unseal = Callable[[bytes], bytes]
@@ -39,16 +39,17 @@ def read_refused(contract: Contract, quarantined: pl.LazyFrame, unseal: Unseal, 
     violations = found.select(name for name in ("reasons", "known_at") if name in columns).collect()
     read = found.head(limit).collect()
     payloads = [_open(payload, unseal) for payload in _column(read, "payload")]
+    reasons: list[list[str]] = read["reasons"].to_list()
     parsed = parse_json(contract, [payload or b"" for payload in payloads])
     typed = [
         row
         for row, payload in enumerate(payloads)
-        if payload is not None and not any(_is_unreadable(code) for code in parsed.found.get(row, ()))
+        if payload is not None
+        and not any(_is_unreadable(code) for code in (*parsed.found.get(row, ()), *reasons[row]))
     ]
     frame = parsed.frame[typed]
     if "known_at" in read.columns:
         frame = frame.with_columns(read["known_at"][typed])
-    reasons: list[list[str]] = read["reasons"].to_list()
     return Refused(
         count=violations.height,
         counts=_counts(violations["reasons"]),
@@ -61,7 +62,7 @@ def read_refused(contract: Contract, quarantined: pl.LazyFrame, unseal: Unseal, 
 
 
 def _is_unreadable(code: str) -> bool:
-    return code == "row.unparseable" or code.endswith(".type")
+    return code in UNREADABLE or code.endswith(".type")
 
 
 def _column(frame: pl.DataFrame, name: str) -> list[bytes | None]:

@@ -5,7 +5,7 @@ load_contracts ─▶ Contracts ─▶ Contract
     dict ─▶ check_event ─▶ [Violation]                                  one event, the same verdict
 """
 
-from fraud_core.contracts.block import VIRTUAL_MS, parse_block, write_block
+from fraud_core.contracts.block import VIRTUAL_MS, parse_block, unreadable, write_block
 from fraud_core.contracts.body import body_hash, key_of
 from fraud_core.contracts.canonical import canonical, from_canonical
 from fraud_core.contracts.compare import Change, compare
@@ -16,10 +16,12 @@ from fraud_core.contracts.mask import mask, mask_value
 from fraud_core.contracts.model import Contract, Contracts, Field, Rule, Sla
 from fraud_core.contracts.parse import Parsed, parse_json
 from fraud_core.contracts.read import load_contract, load_contracts
-from fraud_core.contracts.rules import Check
+from fraud_core.contracts.rules import UNKNOWN_FRAMING, UNREADABLE, Check
 from fraud_core.contracts.times import day_number, day_text, timestamp_text, timestamp_us
 
 __all__ = [
+    "UNKNOWN_FRAMING",
+    "UNREADABLE",
     "VIRTUAL_MS",
     "Change",
     "Check",
@@ -51,5 +53,6 @@ __all__ = [
     "parse_json",
     "timestamp_text",
     "timestamp_us",
+    "unreadable",
     "write_block",
 ]

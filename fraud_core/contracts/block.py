@@ -25,7 +25,7 @@ def parse_block(contract: Contract, block: bytes) -> Parsed:
     try:
         raw = pl.read_ipc_stream(io.BytesIO(block))
     except (pl.exceptions.PolarsError, OSError, ValueError, pl.exceptions.PanicException):
-        return _unreadable(schema, block)
+        return unreadable(contract, block, UNPARSEABLE)
     codes: list[str] = []
     virtual = raw[VIRTUAL_MS] if raw.schema.get(VIRTUAL_MS) == pl.Int64 else None
     if any(name not in schema for name in raw.columns if not (name == VIRTUAL_MS and virtual is not None)):
@@ -49,9 +49,11 @@ def write_block(frame: pl.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def _unreadable(schema: dict[str, pl.DataType], block: bytes) -> Parsed:
+def unreadable(contract: Contract, payload: bytes, code: str) -> Parsed:
+    """One row without a value, for bytes that cannot be read for the reason `code`."""
+    schema = contract.polars_schema()
     frame = pl.DataFrame({name: pl.Series([None], dtype=dtype) for name, dtype in schema.items()})
-    return Parsed(frame, {0: (UNPARSEABLE,)}, lambda _row: block)
+    return Parsed(frame, {0: (code,)}, lambda _row: payload)
 
 
 def _row_json(frame: pl.DataFrame, row: int) -> bytes:

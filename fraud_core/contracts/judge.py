@@ -14,7 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from fraud_core.contracts.model import Contract
-from fraud_core.contracts.rules import KNOWN_MS, UNPARSEABLE
+from fraud_core.contracts.rules import KNOWN_MS, UNREADABLE
 
 Reasons = Mapping[int, tuple[str, ...]]
 
@@ -85,8 +85,9 @@ class _Merge:
                 self._moot[f"{name}.type"].add(f"rule.{rule.name}")
 
     def __call__(self, found: tuple[str, ...], judged: tuple[str, ...]) -> tuple[str, ...]:
-        if UNPARSEABLE in found:
-            return (UNPARSEABLE,)
+        for code in UNREADABLE:
+            if code in found:
+                return (code,)
         moot = set().union(*(self._moot[code] for code in found if code in self._moot))
         return tuple(sorted({*found, *judged} - moot, key=self._order.__getitem__))
 

@@ -16,6 +16,9 @@ from fraud_core.contracts.times import day_text, timestamp_text
 
 KNOWN_MS = "_known_ms"
 UNPARSEABLE = "row.unparseable"
+UNKNOWN_FRAMING = "row.unknown_framing"
+UNREADABLE = (UNKNOWN_FRAMING, UNPARSEABLE)
+"""Found alone: of what cannot be read nothing else can be said."""
 REPEATED_FIELD = "row.repeated_field"
 UNKNOWN_FIELD = "row.unknown_field"
 
@@ -52,6 +55,9 @@ def checks_of(contract: Contract) -> tuple[Check, ...]:
 
 
 def _row_checks() -> Iterator[Check]:
+    yield Check(
+        UNKNOWN_FRAMING, None, "unknown_framing", "The entry is written in a framing that this version knows"
+    )
     yield Check(UNPARSEABLE, None, "unparseable", "The event is one JSON object in UTF-8")
     yield Check(REPEATED_FIELD, None, "repeated_field", "No field is given twice")
     yield Check(UNKNOWN_FIELD, None, "unknown_field", "Every field is known to the contract")

@@ -1,15 +1,17 @@
 """How an entry is written into the log: one field, named by kind and version, and what is told beside it.
 
 `j1` is one JSON event, `a1` one block of events as an Arrow IPC stream with zstd; `v` a virtual time, `n` how many events
-a block holds. A reader that meets a name it does not know stops rather than skip: it is older than the producer.
+a block holds. A name says its version too: another way of writing gets another name. An entry that has none of the names
+known here, or several, is one event that cannot be read: ingestion keeps it in quarantine with all its fields.
 """
 
+import json
+from base64 import b64encode
 from typing import Final, NamedTuple
 
 import polars as pl
 
-from fraud_core.errors import LogError
-from fraud_core.log.protocol import BLOCK, JSON, NO_VIRTUAL_TIME, Entry, Kind, Shard
+from fraud_core.log.protocol import BLOCK, JSON, NO_VIRTUAL_TIME, UNKNOWN, Entry, Kind
 
 JSON_FIELD: Final = b"j1"
 BLOCK_FIELD: Final = b"a1"
@@ -62,28 +64,33 @@ class Read(NamedTuple):
     events: int = 1
 
 
-def from_fields(fields: list[bytes], shard: Shard, entry_id: bytes) -> Read:
-    """What an entry's flat list of names and values says. Raises LogError where it is of no known kind."""
+def from_fields(fields: list[bytes]) -> Read:
+    """What an entry's flat list of names and values says; one of no known kind is UNKNOWN, with all its fields."""
     kind = _KIND_OF.get(fields[0])
     if kind == JSON and len(fields) == 2:
         return Read(kind, fields[1])
     named = dict(zip(fields[::2], fields[1::2], strict=True))
+    given_once = 2 * len(named) == len(fields)
     virtual, replayed, events = (
         named.pop(name, None) for name in (VIRTUAL_FIELD, REPLAY_FIELD, EVENTS_FIELD)
     )
-    if len(named) == 1:
+    if len(named) == 1 and given_once:
         name, payload = next(iter(named.items()))
         kind = _KIND_OF.get(name)
         if kind is not None:
             return Read(
                 kind, payload, _virtual_ms(virtual), _origin(replayed), _events(kind, payload, events)
             )
-    raise LogError(
-        f"The entry {entry_id.decode()} of {shard} was expected to have one field named {JSON_FIELD.decode()} or {BLOCK_FIELD.decode()}; "
-        f"it has {[name.decode(errors='replace') for name in named]}. A newer producer, or something else, writes to "
-        "this stream: update this reader; where it is something else, have it stop and let the producers go on under a new "
-        "SPEARHEAD_NAMESPACE, for no entry can be taken out of a log unnoticed. Nothing was skipped."
-    )
+    return Read(UNKNOWN, _all_fields(fields), _virtual_ms(virtual), _origin(replayed))
+
+
+def _all_fields(fields: list[bytes]) -> bytes:
+    """An entry as JSON text: the names that nobody here knows, and what stands under them."""
+    pairs = [
+        [name.decode(errors="backslashreplace"), b64encode(value).decode()]
+        for name, value in zip(fields[::2], fields[1::2], strict=True)
+    ]
+    return json.dumps({"framing": [name for name, _ in pairs], "fields_base64": pairs}).encode()
 
 
 def _origin(value: bytes | None) -> str | None:

@@ -12,9 +12,11 @@ from typing import Final, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Kind = Literal["json", "block"]
+Kind = Literal["json", "block", "unknown"]
 JSON: Final = "json"
 BLOCK: Final = "block"
+UNKNOWN: Final = "unknown"
+"""An entry in a framing that this version cannot read; its payload holds all its fields."""
 NO_VIRTUAL_TIME: Final = -1
 INGEST: Final = "ingest"
 """The reader of every stream that brings it into the lake."""

@@ -307,7 +307,9 @@ class RedisLog:
                 f"Shard {shard} is to be read from its beginning: all of its {added} entries were expected, {present} are "
                 f"there. Entries before {to_id(self.oldest(shard))} were removed unread. {remedy}"
             )
-        if deleted > after:  # trimming leaves no such mark, deleting does: the highest id that was ever deleted
+        if (
+            deleted > after
+        ):  # trimming leaves no such mark, deleting does: the highest id that was ever deleted
             raise LostRange(
                 f"Shard {shard} was read up to entry {to_id(after)}, and every entry after it must still be in the log; entries up "
                 f"to {to_id(deleted)} were deleted one by one (XDEL), at least that one. {remedy}"
@@ -367,8 +369,8 @@ def _entries(shard: Shard, raw: list[Any], after: int) -> Entries:
         kinds, payloads = [JSON] * count, [item[1][1] for item in raw]
     else:
         kinds, payloads = [], []
-        for row, (entry_id, fields) in enumerate(raw):
-            kind, payload, virtual[row], origin, events = from_fields(fields, shard, entry_id)
+        for row, (_, fields) in enumerate(raw):
+            kind, payload, virtual[row], origin, events = from_fields(fields)
             if origin is not None:
                 replay_of[row] = origin
             if events != 1:

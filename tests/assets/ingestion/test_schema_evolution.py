@@ -1,6 +1,7 @@
 """A contract that changes beside a lake in use: what follows by itself flows, what breaks is refused before it is written."""
 
 import json
+from base64 import b64decode
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -8,6 +9,7 @@ from shutil import copytree
 
 import polars as pl
 import pytest
+import redis
 from typer.testing import CliRunner
 
 from fraud_assets.features import FEATURES, build_features
@@ -229,3 +231,21 @@ def test_runs_that_meet_record_a_version_once(lake: Lake, contracts: Contracts) 
     for _ in range(3):
         record_contracts(lake, [contracts.transactions, contracts.labels])
     assert history(lake).select("contract", "place").rows() == [("labels", 1), ("transactions", 1)]
+
+
+def test_an_entry_of_an_unknown_framing_goes_to_quarantine_with_its_fields_and_stops_nothing(
+    settings: Settings, log: Log, lake: Lake, event: MakeEvent, valkey_url: str
+) -> None:
+    log.append("transactions", [json_entry(event(1))])
+    with redis.Redis.from_url(valkey_url) as client:
+        key = f"{settings.namespace}:log:{{transactions.0}}"
+        client.xadd(key, {"j2": event(2)})
+        client.xadd(key, {"j1": event(3), "z": b"1"})
+    log.append("transactions", [json_entry(event(4))])
+    totals = run_ingest(settings)
+    assert (totals.valid, totals.reasons) == (2, {"row.unknown_framing": 2})
+    held = lake.scan("quarantine_transactions").sort("_offset").collect()
+    assert held["reasons"].to_list() == [["row.unknown_framing"]] * 2
+    kept = json.loads(held["payload"][0])
+    assert b64decode(dict(kept["fields_base64"])["j2"]) == event(2)
+    assert verify(settings).ok

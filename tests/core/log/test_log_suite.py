@@ -1,5 +1,7 @@
 """What every log must do, run against each implementation."""
 
+import json
+from base64 import b64decode
 from collections.abc import Iterator
 
 import polars as pl
@@ -10,9 +12,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from fraud_core.errors import LogError, LogUnavailable, LostRange
-from fraud_core.log import BLOCK, JSON, Entry, Log, Origin, block_entry, json_entry, open_log
+from fraud_core.log import BLOCK, JSON, UNKNOWN, Entry, Log, Origin, block_entry, json_entry, open_log
 from fraud_core.log.counting import TallyByReading
 from fraud_core.log.redis_streams import MAX_SEQ, RedisLog, to_id, to_offset
+from fraud_core.log.shards import check_shards, shards_note
 from fraud_core.settings import Settings
 
 pytestmark = pytest.mark.valkey
@@ -211,12 +214,28 @@ def test_an_id_that_does_not_fit_is_refused(log: Log, valkey_url: str) -> None:
             log.read(shard, 0, 6 << 20, 10)
 
 
-def test_a_field_of_an_unknown_framing_stops_the_reader(log: Log, valkey_url: str) -> None:
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ["j9", b"{}"],
+        ["j1", b"{}", "z", b"1"],
+        ["j1", b"{}", "a1", b""],
+        ["v", b"5"],
+        ["j1", b"{}", "j1", b"[]"],
+    ],
+)
+def test_an_entry_of_an_unknown_framing_is_read_as_such_with_all_its_fields(
+    log: Log, valkey_url: str, fields: list[str | bytes]
+) -> None:
     (shard,) = log.shards("transactions")
+    log.append("transactions", entries(1))
     with redis.Redis.from_url(valkey_url) as client:
-        client.xadd("spearhead:log:{transactions.0}", {"j9": b"{}"})
-    with pytest.raises(LogError, match="j9"):
-        log.read(shard, 0, log.end(shard), 10)
+        client.execute_command("XADD", "spearhead:log:{transactions.0}", "*", *fields)
+    read = log.read(shard, 0, log.end(shard), 10)
+    assert read.kinds == [JSON, UNKNOWN]
+    kept = json.loads(read.payloads[1])
+    assert kept["framing"] == fields[::2]
+    assert [b64decode(text) for _, text in kept["fields_base64"]] == fields[1::2]
 
 
 def test_a_producer_waits_while_the_clock_stands_behind_the_last_id(log: Log, valkey_url: str) -> None:
@@ -326,3 +345,19 @@ def test_a_block_that_does_not_say_how_many_events_it_holds_is_opened(log: Log, 
         client.xadd("spearhead:log:{transactions.0}", {b"a1": payload})
         client.xadd("spearhead:log:{transactions.0}", {b"a1": b"no block", b"n": b"x"})
     assert log.read(shard, 0, log.end(shard), 10).events == 32
+
+
+def test_a_changed_number_of_shards_is_told_and_changes_nothing(settings: Settings) -> None:
+    first = open_log(settings.changed(shards=2))
+    first.append("transactions", entries(4))
+    first.close()
+    for asked, words in ((2, None), (5, "SPEARHEAD_SHARDS=5 has no effect: transactions has 2")):
+        other = settings.changed(shards=asked)
+        log = open_log(other)
+        assert len(log.shards("transactions")) == 2
+        note = shards_note(other, log, ["transactions"])
+        assert note is None if words is None else words in (note or "")
+        log.close()
+    (told,) = check_shards(settings.changed(shards=5))
+    assert not told.ok
+    assert list(check_shards(settings)) == []
