@@ -6,7 +6,7 @@ passing one costs a function call.
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from fraud_core.errors import SettingsError
@@ -26,14 +26,14 @@ FAILPOINTS: Final = (
 Failpoint = Callable[[str], None]
 
 
-def armed(spec: str) -> Failpoint:
-    """The failpoint function that settings ask for: name[:count], or nothing."""
+def armed(spec: str, names: Collection[str] = FAILPOINTS) -> Failpoint:
+    """The failpoint function that settings ask for: name[:count] of one of `names`, or nothing."""
     if not spec:
         return _pass
     name, _, count = spec.partition(":")
-    if name not in FAILPOINTS or not (count or "1").isdigit():
+    if name not in names or not (count or "1").isdigit():
         raise SettingsError(
-            f"SPEARHEAD_FAILPOINT was expected to be name[:count] with a name of {', '.join(FAILPOINTS)}; it is {spec!r}. "
+            f"SPEARHEAD_FAILPOINT was expected to be name[:count] with a name of {', '.join(names)}; it is {spec!r}. "
             "Unset it outside of fault drills."
         )
     left = int(count or "1")

@@ -59,6 +59,11 @@ _LEDGER: Final[dict[str, pl.DataType]] = {
 }
 
 
+def quarantine_schema() -> dict[str, pl.DataType]:
+    """Columns of a quarantine."""
+    return dict(_QUARANTINE)
+
+
 def rows_of(shard: Shard) -> pl.Expr:
     """The rows of a main table or quarantine that came from a shard in this life of the log."""
     return (
@@ -101,7 +106,7 @@ def stream_tables(contracts: Contracts, streams: Iterable[str]) -> tuple[TableSp
     specs = [TableSpec(LEDGER, dict(_LEDGER))]
     for name in sorted(names):
         if name.startswith("quarantine_"):
-            specs.append(TableSpec(name, dict(_QUARANTINE), ("quarantine_date",), (*ORIGIN, "_replay_of")))
+            specs.append(TableSpec(name, quarantine_schema(), ("quarantine_date",), (*ORIGIN, "_replay_of")))
         else:
             contract = contracts.for_stream(name)
             bounds = (*ORIGIN, "_replay_of", "known_at", contract.event_id, contract.event_time)
