@@ -166,9 +166,10 @@ def replay(  # noqa: PLR0917
 ) -> None:
     """Append events again, repaired or as they came, to pass the same gate. Only what keeps the contract; safe to repeat."""
     from fraud_assets.lake import open_lake
+    from fraud_assets.quarantine.gate import wait_until_judged
     from fraud_assets.quarantine.mapping import load_mapping
-    from fraud_assets.quarantine.replaying import check_scope, wait_until_judged
     from fraud_assets.quarantine.replaying import replay as bring_back
+    from fraud_assets.quarantine.selection import check_scope
     from fraud_core.contracts import load_contracts
 
     settings = load_settings()
@@ -181,7 +182,7 @@ def replay(  # noqa: PLR0917
         steps = load_mapping(mapping, load_contracts(settings.contracts).for_stream(chosen.streams[0]))
     lake = open_lake(settings)
     result = bring_back(settings, lake, chosen, actor, because, steps, dry_run=dry_run)
-    judged = bool(wait) and wait_until_judged(settings, lake, result.ends, wait)
+    judged = bool(wait) and wait_until_judged(lake, result.ends, wait)
     if as_json:
         typer.echo(json.dumps({**result.as_dict(), "dry_run": dry_run, "judged": judged}))
         return
@@ -230,7 +231,7 @@ def discard(  # noqa: PLR0917
     """Set events aside for good: marked with who and why, never deleted, left out of lists."""
     from fraud_assets.lake import open_lake
     from fraud_assets.quarantine.discarding import discard as set_aside
-    from fraud_assets.quarantine.replaying import check_scope
+    from fraud_assets.quarantine.selection import check_scope
 
     chosen = _selection(ids, stream, reason, since, until, shard, kind, "open")
     check_scope(chosen, everything=everything)

@@ -11,9 +11,7 @@ what was decided meanwhile did not see it, and must not see it afterwards either
 
 import time
 from collections import Counter
-from collections.abc import Mapping as Assignment
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import numpy as np
@@ -28,10 +26,11 @@ from fraud_assets.lake import Lake, tables_of
 from fraud_assets.lake.accepted import check_contracts
 from fraud_assets.lake.schemas import DECISIONS
 from fraud_assets.quarantine.audit import APPENDED, IDENTITY, INTENDED, Act, Audit
+from fraud_assets.quarantine.gate import held_already
 from fraud_assets.quarantine.mapping import Mapping, NotRepairable
 from fraud_assets.quarantine.selection import Selection, find, payloads
-from fraud_core.contracts import Contract, Contracts, body_hash, judge, key_of, load_contracts, parse_json
-from fraud_core.errors import CommitRefused, LakeError, SettingsError
+from fraud_core.contracts import Contracts, judge, load_contracts, parse_json
+from fraud_core.errors import CommitRefused, LakeError
 from fraud_core.log import Log, Origin, json_entry, open_log
 from fraud_core.settings import Settings
 
@@ -222,7 +221,7 @@ class _Replay:
             ).items():
                 reasons[row] = (*reasons.get(row, ()), *codes)
         keeps = [row for row in range(len(repaired.after)) if row not in reasons]
-        held = _held(self.lake, tables_of(stream)[-1], stream, contract, parsed.frame[keeps])
+        held = held_already(self.lake, tables_of(stream)[-1], stream, contract, parsed.frame[keeps])
         for place, same in held.items():
             reasons[keeps[place]] = (HELD,) if same else (f"{contract.event_id}.duplicate_other_body",)
         for codes in reasons.values():
@@ -286,52 +285,3 @@ class _Replay:
         if result.example is None and ready.rows.height:
             result.example = (ready.before[0], ready.after[0])
         self.done.update(rows["id"])
-
-
-def _held(
-    lake: Lake, table: str, stream: str, contract: Contract, events: pl.DataFrame
-) -> Assignment[int, bool]:
-    """Places of events whose key the table holds on their day, and whether with the same body: sent again meanwhile."""
-    if not events.height:
-        return {}
-    events = events.with_columns(key_of(contract).alias("_key"), body_hash(contract, events).alias("_body"))
-    days = events[contract.event_time].dt.date().unique()
-    rows = (
-        lake.scan(table)
-        .filter(pl.col("event_date").is_in(days.implode()), pl.col("_stream") == stream)
-        .with_columns(key_of(contract).alias("_key"))
-        .filter(pl.col("_key").is_in(events["_key"].unique().implode()))
-        .select(*contract.polars_schema(), "_key")
-        .collect()
-    )
-    bodies = dict(zip(rows["_key"], body_hash(contract, rows), strict=True))
-    return {
-        place: bodies[key] == body
-        for place, (key, body) in enumerate(events.select("_key", "_body").iter_rows())
-        if key in bodies
-    }
-
-
-def wait_until_judged(settings: Settings, lake: Lake, ends: Assignment[str, str], patience_s: float) -> bool:
-    """Whether ingestion passes these offsets (shard's `app_id` to offset) within so many seconds."""
-    from fraud_assets.lake import LEDGER
-
-    if patience_s <= 0 or not ends:
-        return not ends
-    deadline = datetime.now(UTC).timestamp() + patience_s
-    while True:
-        ledger = lake.table(LEDGER)
-        if all(lake.committed(ledger, shard) >= int(end) for shard, end in ends.items()):
-            return True
-        if datetime.now(UTC).timestamp() > deadline:
-            return False
-        time.sleep(min(settings.commit_interval_s, 0.5))
-
-
-def check_scope(selection: Selection, *, everything: bool) -> None:
-    """Refuse an act on all of quarantine that nobody asked for. Raises SettingsError."""
-    if not (selection.narrows or everything):
-        raise SettingsError(
-            "Which events was expected: ids, or --stream, --reason, --from, --to or --shard. Nothing was given; "
-            "--all means every event in that state."
-        )

@@ -13,7 +13,7 @@ import polars as pl
 from fraud_assets.lake import STREAMS, Lake, quarantine_of
 from fraud_assets.lake.schemas import quarantine_schema
 from fraud_assets.quarantine.audit import IDENTITY, OPEN, Audit
-from fraud_core.errors import DataFileError
+from fraud_core.errors import DataFileError, SettingsError
 from fraud_core.log import Origin
 
 Kind = Literal["violation", "duplicate", "all"]
@@ -55,6 +55,15 @@ class Selection:
             or self.until
             or self.shard is not None
             or self.origins
+        )
+
+
+def check_scope(selection: Selection, *, everything: bool) -> None:
+    """Refuse an act on all of quarantine that nobody asked for. Raises SettingsError."""
+    if not (selection.narrows or everything):
+        raise SettingsError(
+            "Which events was expected: ids, or --stream, --reason, --from, --to or --shard. Nothing was given; "
+            "--all means every event in that state."
         )
 
 

@@ -11,6 +11,7 @@ from fraud_assets.ingestion import Commit, IngestTotals
 from fraud_assets.lake import STREAMS, quarantine_of
 from fraud_assets.orchestration.quality.addresses import report_address
 from fraud_assets.orchestration.resources import Platform
+from fraud_assets.quarantine import state_counts
 
 CONTRACT_CHECK = "contract"
 REPORT_EVERY_S = 30.0
@@ -104,9 +105,21 @@ class Reporter:
             "dagster/uri": dg.MetadataValue.text(self.platform.lake.uri_of(table)),
             "dagster/row_count": dg.MetadataValue.int(self._row_count(table)),
         }
+        if table != stream:
+            metadata |= self._work(stream)
         if stream in self.last_append:
             metadata["last_append"] = dg.MetadataValue.timestamp(self.last_append[stream])
         return metadata
+
+    def _work(self, stream: str) -> dict[str, dg.MetadataValue]:
+        """How far people have come with what was refused, and the commands with which they work on it."""
+        counts = state_counts(self.platform.lake, stream)
+        return {
+            "open": dg.MetadataValue.int(counts.open),
+            "replayed": dg.MetadataValue.int(counts.replayed),
+            "discarded": dg.MetadataValue.int(counts.discarded),
+            "work_on_them": dg.MetadataValue.md(_commands(stream)),
+        }
 
     def _latest_report(self, stream: str) -> str:
         """Address of the table's newest data-quality report, or of the list of all while there is none."""
@@ -131,4 +144,13 @@ class Reporter:
             ),
             "report": dg.MetadataValue.url(self._latest_report(stream)),
             "quarantine": dg.MetadataValue.text(self.platform.lake.uri_of(quarantine_of(stream))),
+            "work_on_them": dg.MetadataValue.md(_commands(stream)),
         }
+
+
+def _commands(stream: str) -> str:
+    select = f"--stream {stream}"
+    return (
+        f"`spearhead quarantine list {select} --by reason` · `list {select} --reason CODE` · `show ID` · "
+        f"`replay {select} --reason CODE --map FILE --dry-run` · `discard ID --actor NAME --because TEXT`"
+    )

@@ -16,6 +16,8 @@ from botocore.exceptions import EndpointConnectionError
 
 from fraud_assets.ingestion import run_ingest, verify
 from fraud_assets.lake import open_lake
+from fraud_assets.quarantine import Mapping, Selection, StateCounts, replay, state_counts
+from fraud_assets.quarantine.mapping import Step
 from fraud_core.contracts import load_contracts
 from fraud_core.errors import LakeError, UnsafeStore
 from fraud_core.log import json_entry, open_log
@@ -103,6 +105,25 @@ def test_a_lake_in_an_object_store_is_ingested_exactly_once(
     assert proof.ok, proof.problems
     assert (proof.valid, proof.duplicates, proof.quarantined) == (3, 1, 1)
     assert run_ingest(settings, ["transactions"]).commits == 0
+
+
+@pytest.mark.valkey
+def test_a_refused_event_of_a_lake_in_an_object_store_comes_back_once(
+    store: str, tmp_path: Path, valkey_url: str
+) -> None:
+    settings = in_store(store, tmp_path, redis_url=valkey_url).changed(lake="s3://lake/refused")
+    example = load_contracts(PACKAGED_CONTRACTS).transactions.example()
+    log = open_log(settings)
+    log.append("transactions", [json_entry(json.dumps({**example, "country": "UK"}).encode())])
+    log.close()
+    run_ingest(settings, ["transactions"])
+    lake, repair = open_lake(settings), Mapping((Step("replace", "country", "GB", "UK"),))
+    for _ in range(2):
+        replay(settings, lake, Selection(("transactions",)), "ann", mapping=repair)
+        run_ingest(settings, ["transactions"])
+    assert state_counts(lake, "transactions") == StateCounts(replayed=1)
+    proof = verify(settings)
+    assert (proof.ok, proof.valid, proof.quarantined, proof.replayed) == (True, 1, 1, 1), proof.problems
 
 
 def test_a_store_that_ignores_conditions_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Ingestion as an asset and the sensor that keeps it alive."""
 
+import json
 import os
 import signal
 import threading
@@ -10,10 +11,13 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from fraud_assets.ingestion import run_ingest
-from fraud_assets.ingestion.verify import verify
+from fraud_assets.ingestion import run_ingest, verify
 from fraud_assets.lake import STREAMS, open_lake, quarantine_of
 from fraud_assets.orchestration.ingestion.sensors import ingest_job, keep_ingesting
+from fraud_assets.quarantine import Mapping, Selection, discard, find, replay
+from fraud_assets.quarantine.mapping import Step
+from fraud_core.contracts import load_contracts
+from fraud_core.log import Origin, json_entry, open_log
 from fraud_core.settings import Settings
 from tests.assets.history import produce_past
 from tests.assets.orchestration.conftest import Run, reasons
@@ -48,6 +52,32 @@ def test_a_click_on_transactions_ingests_up_to_the_click(settings: Settings, run
     by_rule = {record.data["rule"]: record.data["events"] for record in check.metadata["by_rule"].records}
     assert check.metadata["violations"].value == len(wrong)
     assert {rule: by_rule[rule] for rule in set(wrong)} == {rule: wrong.count(rule) for rule in set(wrong)}
+
+
+def test_refused_events_come_back_through_a_run_and_their_asset_counts_the_work_done(
+    settings: Settings, run: Run
+) -> None:
+    log, example = open_log(settings), load_contracts(settings.contracts).transactions.example()
+    for number, country in enumerate(("UK", "??", "!!")):
+        event = {**example, "transaction_id": f"tx-{number:08d}", "country": country}
+        log.append("transactions", [json_entry(json.dumps(event).encode())])
+    log.close()
+    assert run(settings, "ingest_job").success
+    lake, repair = open_lake(settings), Mapping((Step("replace", "country", "GB", "UK"),))
+    replay(settings, lake, Selection(("transactions",)), "ann", mapping=repair)
+    [unknown, _] = find(lake, Selection(("transactions",)))["id"]
+    discard(lake, Selection(("transactions",), origins=(Origin.parse(unknown),)), "ann", "test traffic")
+    result = run(settings, "ingest_job")
+    assert result.success, reasons(result)
+    [metadata] = [
+        {name: value.value for name, value in event.metadata.items()}
+        for event in result.asset_materializations_for_node("ingest")
+        if event.asset_key == dg.AssetKey("quarantine_transactions")
+    ][-1:]
+    assert (metadata["open"], metadata["replayed"], metadata["discarded"]) == (1, 1, 1)
+    assert "spearhead quarantine list --stream transactions" in metadata["work_on_them"]
+    assert lake.scan("transactions").collect()["country"].to_list() == ["GB"]
+    assert verify(settings).ok
 
 
 def test_a_second_click_adds_nothing_and_passes(settings: Settings, run: Run) -> None:
