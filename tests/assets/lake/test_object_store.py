@@ -120,7 +120,7 @@ def test_a_refused_event_of_a_lake_in_an_object_store_comes_back_once(
     lake, repair = open_lake(settings), Mapping((Step("replace", "country", "GB", "UK"),))
     for _ in range(2):
         replay(settings, lake, Selection(("transactions",)), "ann", mapping=repair)
-        run_ingest(settings, ["transactions"])
+    run_ingest(settings, ["transactions"])
     assert state_counts(lake, "transactions") == StateCounts(replayed=1)
     proof = verify(settings)
     assert (proof.ok, proof.valid, proof.quarantined, proof.replayed) == (True, 1, 1, 1), proof.problems

@@ -74,5 +74,5 @@ def test_every_reason_has_words(contracts: Contracts) -> None:
         for check in contracts.for_stream(stream).checks:
             assert in_words(contracts, stream, check.code) == check.words
     assert "virtual time" in in_words(contracts, "labels", VIRTUAL_TIME)
-    assert "payment inside" in in_words(contracts, "decisions", "event.country.enum")
+    assert "payment within" in in_words(contracts, "decisions", "event.country.enum")
     assert "no longer" in in_words(contracts, "labels", "colour.enum")
