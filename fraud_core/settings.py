@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     """Access key of the S3 store."""
     s3_secret_key: SecretStr = SecretStr("")
     """Secret key of the S3 store."""
+    s3_timeout_s: float = Field(60.0, gt=0)
+    """Seconds that one request to the S3 store may take; what fails is tried again for three times as long."""
 
     # -- the log and online state
     redis_url: str = ""

@@ -38,7 +38,8 @@ def storage_options(settings: Settings) -> dict[str, str]:
         "aws_conditional_put": "etag",
         "aws_virtual_hosted_style_request": "false" if settings.s3_endpoint else "",
         "allow_http": "true" if settings.s3_endpoint.startswith("http://") else "",
-        "timeout": "60s",
+        "timeout": f"{settings.s3_timeout_s:g}s",
+        "retry_timeout": f"{3 * settings.s3_timeout_s:g}s",
         "connect_timeout": "5s",
     }
     return {name: value for name, value in options.items() if value}

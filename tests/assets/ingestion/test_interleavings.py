@@ -43,7 +43,7 @@ class Drill:
 
     def grow(self) -> None:
         for stream, make in zip(("transactions", "decisions"), self.make, strict=True):
-            numbers = [self.random.randrange(self.sent + 5) for _ in range(self.random.randrange(8))]
+            numbers = [self.random.randrange(self.sent + 5) for _ in range(self.random.randrange(6))]
             payloads = [make(number) for number in numbers]
             self.log.append(stream, [json_entry(payload) for payload in payloads])
             self.manifest.add(stream, [json.loads(payload)["transaction_id"] for payload in payloads])
@@ -146,11 +146,10 @@ def test_hundreds_of_deaths_and_meetings_lose_and_double_nothing(
     drills: Callable[[int], tuple[Drill, Settings]], tmp_path: Path
 ) -> None:
     kills = refused = nested = 0
-    for seed in range(8):
+    for seed in range(6):
         drill, settings = drills(seed)
         reconcile(drill, settings, rounds=25, path=tmp_path / "manifest.json")
         kills, refused, nested = kills + drill.kills, refused + drill.refused, nested + drill.nested
-    print(kills, refused, nested)
     assert kills > 200
     assert refused > 20
     assert nested > 100

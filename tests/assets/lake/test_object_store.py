@@ -2,17 +2,11 @@
 
 import json
 import socket
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import boto3
 import pytest
-from botocore.exceptions import EndpointConnectionError
 
 from fraud_assets.ingestion import run_ingest, verify
 from fraud_assets.lake import open_lake
@@ -21,53 +15,10 @@ from fraud_assets.quarantine.mapping import Step
 from fraud_core.contracts import load_contracts
 from fraud_core.errors import LakeError, UnsafeStore
 from fraud_core.log import json_entry, open_log
-from fraud_core.settings import PACKAGED_CONTRACTS, Settings, load_settings
+from fraud_core.settings import PACKAGED_CONTRACTS, load_settings
+from tests.assets.lake.object_store import in_store
 
 pytestmark = pytest.mark.s3
-
-
-def in_store(endpoint: str, home: Path, **more: object) -> Settings:
-    return load_settings(
-        _env_file=None,
-        home=home,
-        lake="s3://lake/tables",
-        s3_endpoint=endpoint,
-        s3_access_key="key",
-        s3_secret_key="secret",
-        **more,
-    )
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A process of its own: delta-rs may hold the interpreter's lock while it waits for the store."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    endpoint = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        client = boto3.client(
-            "s3",
-            endpoint_url=endpoint,
-            aws_access_key_id="key",
-            aws_secret_access_key="secret",
-            region_name="us-east-1",
-        )
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                client.create_bucket(Bucket="lake")
-                break
-            except EndpointConnectionError:
-                assert time.monotonic() < deadline, "moto did not come up"
-                time.sleep(0.1)
-        client.close()
-        yield endpoint
-    finally:
-        server.terminate()
-        server.wait(10)
 
 
 class Careless(BaseHTTPRequestHandler):
@@ -90,9 +41,9 @@ class Careless(BaseHTTPRequestHandler):
 
 @pytest.mark.valkey
 def test_a_lake_in_an_object_store_is_ingested_exactly_once(
-    store: str, tmp_path: Path, valkey_url: str
+    object_store: str, tmp_path: Path, valkey_url: str
 ) -> None:
-    settings = in_store(store, tmp_path, redis_url=valkey_url)
+    settings = in_store(object_store, tmp_path, redis_url=valkey_url)
     example = load_contracts(PACKAGED_CONTRACTS).transactions.example()
     log = open_log(settings)
     payloads = [
