@@ -61,7 +61,16 @@ def verify(
         print(json.dumps(result.as_dict()))
     else:
         table = Table("", *[Column(name, justify="right") for name in result.streams])
-        for what in ("events", "valid", "duplicates", "quarantined", "pending", "lost", "duplicated"):
+        for what in (
+            "events",
+            "valid",
+            "duplicates",
+            "quarantined",
+            "pending",
+            "replayed",
+            "lost",
+            "duplicated",
+        ):
             table.add_row(what, *[f"{getattr(proof, what):,}" for proof in result.streams.values()])
         console = Console()
         console.print(table)
