@@ -70,12 +70,38 @@ class Settings(BaseSettings):
     """Seconds that one request to the S3 store may take; what fails is tried again for three times as long."""
 
     # -- the log and online state
+    log: Literal["redis", "kafka"] = "redis"
+    """Where the log is: redis (streams in the Redis of the online state) or kafka (SPEARHEAD_KAFKA_*)."""
     redis_url: str = ""
     """Redis or Valkey that holds log and online state (redis://, rediss://). Empty: the embedded Valkey."""
     namespace: str = "spearhead"
     """Prefix of every key in Redis."""
     shards: int = Field(1, ge=1, le=1024)
     """Shards of each stream; fixed once a stream exists."""
+
+    # -- Kafka (only for SPEARHEAD_LOG=kafka)
+    kafka_servers: str = ""
+    """Bootstrap servers: host:port, several with commas. The topics are <namespace>.<stream>."""
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """How clients speak with the brokers, in Kafka's words."""
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    """How the user's password is proved."""
+    kafka_username: str = ""
+    """User of SASL."""
+    kafka_password: SecretStr = SecretStr("")
+    """Password of that user."""
+    kafka_ca: str = ""
+    """File of the CA certificates (PEM) that the brokers' certificates are checked with. Empty: the system's."""
+    kafka_certificate: str = ""
+    """File of the client's own certificate (PEM), where the brokers ask for one."""
+    kafka_key: str = ""
+    """File of that certificate's private key (PEM)."""
+    kafka_key_password: SecretStr = SecretStr("")
+    """Password of that key."""
+    kafka_max_message_bytes: int = Field(1_048_588, ge=1024)
+    """Largest message that is sent; the topics' max.message.bytes must allow it."""
+    kafka_trim: bool = False
+    """Whether what every registered reader has passed is deleted (DeleteRecords). Otherwise the topics' retention decides."""
 
     # -- ingestion
     plan_max_events: int = Field(200_000, ge=1)

@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 import redis
 
+from fraud_core.errors import PlatformError
+from fraud_core.log.kafka_broker import KafkaBroker
 from fraud_core.log.valkey import start_valkey
 from fraud_core.settings import Settings, load_settings
+from tests import kafka
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +35,29 @@ def valkey_url(valkey_session: str) -> Iterator[str]:
 def settings(tmp_path: Path, valkey_url: str) -> Settings:
     """Settings with everything under `tmp_path` and the log in a real, empty Valkey."""
     return load_settings(_env_file=None, home=tmp_path / "home", redis_url=valkey_url)
+
+
+@pytest.fixture(scope="session")
+def kafka_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    """One real Kafka broker for the whole session, started by the first test that asks for it."""
+    try:
+        server = kafka.broker(tmp_path_factory.mktemp("kafka"))
+    except PlatformError as error:
+        if kafka.REQUIRED:
+            raise
+        pytest.skip(f"no Kafka broker here: {error}")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def kafka_settings(tmp_path: Path, kafka_session: KafkaBroker) -> Settings:
+    """Settings with everything under `tmp_path` and the log in a real Kafka, empty."""
+    return kafka.kafka_settings(kafka_session.servers, tmp_path / "home")
+
+
+def pytest_report_header() -> str:
+    return kafka.what_runs()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

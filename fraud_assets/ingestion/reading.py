@@ -71,14 +71,14 @@ def read_batch(log: Log, shard: Shard, plan: Plan, contracts: Contracts, max_eve
         entries = log.read(shard, after, plan.end, chunk)
         if entries.replay_of and not plan.judged:
             entries = reader.before_second_copy(entries)
-        if not len(entries):
+        if entries.end <= after:
             break
         reader.take(entries)
         after = entries.end
         left = max_events - reader.events
         if not plan.judged and left <= 0:
             break
-        per_entry = max(1, reader.events // reader.entries)
+        per_entry = max(1, reader.events // max(1, reader.entries))
         room = left if not plan.judged else _LARGEST_CHUNK * per_entry
         chunk = max(1, min(chunk * 4, _LARGEST_CHUNK, room // per_entry))
     if plan.judged and after != plan.end:

@@ -59,11 +59,11 @@ class EventIndex:
         limit = _FIRST
         while self._offsets[-1] < upto:
             entries = log.read(shard, self._offsets[-1], upto, limit)
-            if not len(entries):
+            if entries.end == self._offsets[-1]:
                 return
             self._offsets.append(entries.end)
             self._counts.append(self._counts[-1] + entries.events)
-            size = sum(map(len, entries.payloads)) // len(entries) + 1
+            size = sum(map(len, entries.payloads)) // max(1, len(entries)) + 1
             limit = max(1, min(limit * 4, _LARGEST, _BYTES // size))
 
     def upto(self, log: Readable, shard: Shard, offset: int) -> int:

@@ -1,5 +1,6 @@
 """Opening the log that the settings name."""
 
+from fraud_core.errors import LogError
 from fraud_core.log.protocol import Log
 from fraud_core.log.redis_streams import RedisLog
 from fraud_core.settings import Settings
@@ -7,6 +8,25 @@ from fraud_core.settings import Settings
 
 def open_log(settings: Settings) -> Log:
     """The log that the settings name; raises LogUnavailable when it does not answer, LogError when it is unsafe."""
-    log = RedisLog(settings.redis_address, namespace=settings.namespace, shards=settings.shards)
-    log.probe()
+    log: Log
+    if settings.log == "kafka":
+        log = _kafka(settings)
+    else:
+        log = RedisLog(settings.redis_address, namespace=settings.namespace, shards=settings.shards)
+    try:
+        log.probe()
+    except BaseException:
+        log.close()
+        raise
     return log
+
+
+def _kafka(settings: Settings) -> Log:
+    try:
+        from fraud_core.log.kafka import KafkaLog
+        from fraud_core.log.kafka_connection import connect
+    except ImportError as error:
+        raise LogError(
+            "SPEARHEAD_LOG=kafka needs the package confluent-kafka, which is not installed: pip install 'spearhead[kafka]'."
+        ) from error
+    return KafkaLog(connect(settings), namespace=settings.namespace, trim=settings.kafka_trim)

@@ -73,7 +73,8 @@ class Entries:
     virtual_ms: NDArray[np.int64]
     """NO_VIRTUAL_TIME (-1) where the entry has none."""
     end: int
-    """Offset of the last entry, what a commit records; the offset asked after when there is no entry."""
+    """Up to where this is all there is, what a commit records: the offset of the last entry, or further where nothing follows
+    it in the range; the offset asked after when there is nothing at all."""
     replay_of: Mapping[int, str] = field(default_factory=dict)
     """Origins that entries brought back from quarantine name, by position; as written, so it may be no origin at all."""
     held: Mapping[int, int] = field(default_factory=dict)
@@ -116,7 +117,11 @@ class Tally:
 
 
 class Log(Protocol):
-    """A log. Implementations: Redis Streams."""
+    """A log. Implementations: Redis Streams, Kafka."""
+
+    def probe(self) -> None:
+        """Refuse a server that cannot be reached (LogUnavailable) or that is unsafe to keep the log (LogError)."""
+        ...
 
     def shards(self, stream: str) -> tuple[Shard, ...]:
         """The shards of a stream; marks the log's incarnation on first use."""
@@ -137,7 +142,7 @@ class Log(Protocol):
         ...
 
     def end(self, shard: Shard) -> int:
-        """Offset of the last entry ever appended, 0 when there was none."""
+        """Offset of the last entry ever appended (committed, where producers use transactions), 0 when there was none."""
         ...
 
     def read(self, shard: Shard, after: int, upto: int, limit: int) -> Entries:
@@ -151,7 +156,7 @@ class Log(Protocol):
     def trim(self, shard: Shard, upto: int) -> int:
         """Remove entries before `upto` that every registered reader has passed; the entry at `upto` stays.
 
-        Returns how many entries were removed.
+        Returns how many entries were removed; 0 where the log's own retention rules decide.
         """
         ...
 

@@ -1,31 +1,51 @@
 """What every log must do, run against each implementation."""
 
-import json
-from base64 import b64decode
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
 
 import polars as pl
 import pytest
-import redis
-from hypothesis import HealthCheck, given
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
 
-from fraud_core.errors import LogError, LogUnavailable, LostRange
-from fraud_core.log import BLOCK, JSON, UNKNOWN, Entry, Log, Origin, block_entry, json_entry, open_log
+from fraud_core.errors import LogError, LostRange
+from fraud_core.log import BLOCK, JSON, Entry, Log, Origin, block_entry, json_entry, open_log
 from fraud_core.log.counting import TallyByReading
-from fraud_core.log.redis_streams import MAX_SEQ, RedisLog, to_id, to_offset
-from fraud_core.log.shards import check_shards, shards_note
-from fraud_core.settings import Settings
+from fraud_core.log.redis_streams import RedisLog, to_id
+from fraud_core.settings import load_settings
+from tests.kafka import kafka_settings
 
-pytestmark = pytest.mark.valkey
+OpenLog = Callable[..., Log]
+
+
+@pytest.fixture(
+    params=[pytest.param("redis", marks=pytest.mark.valkey), pytest.param("kafka", marks=pytest.mark.kafka)]
+)
+def new_log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenLog]:
+    """Opens an empty log: new_log(), or new_log(shards)."""
+    opened: list[Log] = []
+
+    def open_empty(shards: int = 1) -> Log:
+        if request.param == "kafka":
+            servers = request.getfixturevalue("kafka_session").servers
+            settings = kafka_settings(servers, tmp_path, partitions=shards)
+        else:
+            url = request.getfixturevalue("valkey_url")
+            name = f"n{len(opened)}"
+            settings = load_settings(
+                _env_file=None, home=tmp_path, redis_url=url, shards=shards, namespace=name
+            )
+        opened.append(open_log(settings))
+        return opened[-1]
+
+    yield open_empty
+    for log in opened:
+        log.close()
 
 
 @pytest.fixture
-def log(settings: Settings) -> Iterator[Log]:
-    opened = open_log(settings)
-    yield opened
-    opened.close()
+def log(new_log: OpenLog) -> Log:
+    return new_log()
 
 
 def entries(count: int, start: int = 0) -> list[Entry]:
@@ -42,14 +62,12 @@ def test_entries_come_back_in_order_with_their_offsets_and_times(log: Log) -> No
     assert read.kinds == [JSON, BLOCK, JSON]
     assert read.payloads == [b"{}", block.payload, b"["]
     assert read.virtual_ms.tolist() == [-1, -1, 17]
-    assert read.append_ms.tolist() == [offset >> 20 for offset in offsets]
+    assert (abs(read.append_ms - time.time() * 1000) < 600_000).all()
     assert read.end == offsets[-1] == log.end(shard)
 
 
-def test_an_event_from_quarantine_names_its_origin_and_goes_to_the_shard_asked_for(
-    settings: Settings,
-) -> None:
-    log = open_log(settings.model_copy(update={"shards": 3}))
+def test_an_event_from_quarantine_names_its_origin_and_goes_to_the_shard_asked_for(new_log: OpenLog) -> None:
+    log = new_log(3)
     origin = Origin("transactions", "3f2a9c81d0e4", 2, 1876500000000000000, 4)
     sent = [json_entry(b"{}"), json_entry(b"[", virtual_ms=17, replay_of=str(origin)), json_entry(b"]")]
     for number in (2, 0):
@@ -63,7 +81,6 @@ def test_an_event_from_quarantine_names_its_origin_and_goes_to_the_shard_asked_f
     assert Origin.parse(str(origin)) == origin
     with pytest.raises(LogError, match="below 3"):
         log.append("transactions", sent, shard=3)
-    log.close()
 
 
 @pytest.mark.parametrize(
@@ -91,18 +108,8 @@ def test_an_empty_shard_ends_at_zero_and_reads_as_nothing(log: Log) -> None:
     assert len(log.read(shard, 0, 0, 5)) == 0
 
 
-def test_a_wiped_log_is_another_incarnation(log: Log, valkey_url: str) -> None:
-    (before,) = log.shards("transactions")
-    assert log.shards("transactions") == (before,)
-    with redis.Redis.from_url(valkey_url) as client:
-        client.flushall()
-    (after,) = log.shards("transactions")
-    assert after.incarnation != before.incarnation
-    assert after.app_id != before.app_id
-
-
-def test_equal_keys_share_a_shard_and_every_shard_is_used(settings: Settings) -> None:
-    log = open_log(settings.model_copy(update={"shards": 4}))
+def test_equal_keys_share_a_shard_and_every_shard_is_used(new_log: OpenLog) -> None:
+    log = new_log(4)
     keys = [f"account-{number % 50}" for number in range(200)]
     log.append("transactions", [json_entry(key.encode()) for key in keys], keys)
     homes: dict[bytes, set[int]] = {}
@@ -111,14 +118,6 @@ def test_equal_keys_share_a_shard_and_every_shard_is_used(settings: Settings) ->
             homes.setdefault(payload, set()).add(shard.number)
     assert all(len(numbers) == 1 for numbers in homes.values())
     assert set().union(*homes.values()) == {0, 1, 2, 3}
-    log.close()
-
-
-def test_the_number_of_shards_is_fixed_by_the_first_user(settings: Settings) -> None:
-    one, two = open_log(settings), open_log(settings.model_copy(update={"shards": 5}))
-    assert one.shards("labels") == two.shards("labels")
-    one.close()
-    two.close()
 
 
 def test_trimming_keeps_the_entry_and_waits_for_the_slowest_reader(log: Log) -> None:
@@ -150,134 +149,44 @@ def test_a_gap_after_the_start_is_refused_with_its_range(log: Log) -> None:
     (shard,) = log.shards("transactions")
     offsets = log.append("transactions", entries(10))
     log.trim(shard, offsets[6])
-    with pytest.raises(LostRange, match=f"{to_id(offsets[2])}.*{to_id(offsets[6])}"):
+    named = (
+        (to_id(offsets[2]), to_id(offsets[6])) if isinstance(log, RedisLog) else (offsets[2], offsets[6] - 2)
+    )
+    with pytest.raises(LostRange, match=".*".join(map(str, named))):
         log.read(shard, offsets[2], offsets[9], 100)
-    with pytest.raises(LostRange, match="from its beginning"):
+    with pytest.raises(LostRange, match="removed"):
         log.read(shard, 0, offsets[9], 100)
     assert len(log.read(shard, offsets[6], offsets[9], 100)) == 3
 
 
-@hypothesis_settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    steps=st.lists(
-        st.one_of(
-            st.tuples(st.just("append"), st.integers(1, 5)),
-            st.tuples(st.just("trim"), st.integers(0, 40)),
-            st.tuples(st.just("read"), st.integers(1, 7)),
-        ),
-        max_size=25,
-    )
-)
-def test_a_reader_gets_every_entry_once_or_an_error(
-    log: Log, valkey_url: str, steps: list[tuple[str, int]]
-) -> None:
-    with redis.Redis.from_url(valkey_url) as client:
-        client.flushall()
-    (shard,) = log.shards("random")
-    appended: list[int] = []
-    seen: list[int] = []
-    gone = 0
-    log._shards.clear()  # type: ignore[attr-defined]
-    for step, number in steps:
-        if step == "append":
-            appended += log.append("random", entries(number))
-        elif step == "trim" and appended:
-            upto = appended[min(number, len(appended) - 1)]
-            log.trim(shard, upto)
-            gone = max(gone, upto)
-        elif step == "read":
-            after = seen[-1] if seen else 0
-            lost = gone > after if after else gone > (appended[0] if appended else 0)
-            if lost:
-                with pytest.raises(LostRange):
-                    log.read(shard, after, log.end(shard), number)
-                return
-            seen += log.read(shard, after, log.end(shard), number).offsets.tolist()
-            assert seen == appended[: len(seen)]
-
-
-# -- what only Redis can get wrong
-
-
-def test_an_id_that_does_not_fit_is_refused(log: Log, valkey_url: str) -> None:
-    (shard,) = log.shards("transactions")
-    with redis.Redis.from_url(valkey_url) as client:
-        key = "spearhead:log:{transactions.0}"
-        client.xadd(key, {"j1": b"{}"}, id=f"5-{MAX_SEQ}")
-        assert log.end(shard) == 5 << 20 | MAX_SEQ == to_offset(f"5-{MAX_SEQ}")
-        client.xadd(key, {"j1": b"{}"}, id=f"5-{MAX_SEQ + 1}")
-        with pytest.raises(LogError, match=f"5-{MAX_SEQ + 1}"):
-            log.end(shard)
-        with pytest.raises(LogError, match=f"5-{MAX_SEQ + 1}"):
-            log.read(shard, 0, 6 << 20, 10)
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        ["j9", b"{}"],
-        ["j1", b"{}", "z", b"1"],
-        ["j1", b"{}", "a1", b""],
-        ["v", b"5"],
-        ["j1", b"{}", "j1", b"[]"],
-    ],
-)
-def test_an_entry_of_an_unknown_framing_is_read_as_such_with_all_its_fields(
-    log: Log, valkey_url: str, fields: list[str | bytes]
-) -> None:
-    (shard,) = log.shards("transactions")
-    log.append("transactions", entries(1))
-    with redis.Redis.from_url(valkey_url) as client:
-        client.execute_command("XADD", "spearhead:log:{transactions.0}", "*", *fields)
-    read = log.read(shard, 0, log.end(shard), 10)
-    assert read.kinds == [JSON, UNKNOWN]
-    kept = json.loads(read.payloads[1])
-    assert kept["framing"] == fields[::2]
-    assert [b64decode(text) for _, text in kept["fields_base64"]] == fields[1::2]
-
-
-def test_a_producer_waits_while_the_clock_stands_behind_the_last_id(log: Log, valkey_url: str) -> None:
-    log.append("transactions", entries(1))
-    with redis.Redis.from_url(valkey_url) as client:
-        seconds, _ = client.time()
-        ahead = (seconds + 3600) * 1000
-        client.xadd("spearhead:log:{transactions.0}", {"j1": b"{}"}, id=f"{ahead}-{MAX_SEQ - 1000}")
-    log.append("transactions", entries(1))
-    with pytest.raises(LogUnavailable, match="clock"):
-        log.append("transactions", entries(1))
-
-
-def test_a_server_that_may_evict_is_refused(settings: Settings, valkey_url: str) -> None:
-    with redis.Redis.from_url(valkey_url) as client:
-        client.config_set("maxmemory-policy", "allkeys-lru")
-        try:
-            with pytest.raises(LogError, match="noeviction"):
-                open_log(settings)
-        finally:
-            client.config_set("maxmemory-policy", "noeviction")
-
-
-def test_a_full_server_says_so_and_loses_nothing(log: Log, valkey_url: str) -> None:
-    (shard,) = log.shards("transactions")
-    offsets = log.append("transactions", entries(3))
-    with redis.Redis.from_url(valkey_url) as client:
-        client.config_set("maxmemory", "1")
-        try:
-            with pytest.raises(LogUnavailable, match="maxmemory"):
-                log.append("transactions", entries(1))
-        finally:
-            client.config_set("maxmemory", "0")
-    assert log.read(shard, 0, log.end(shard), 10).offsets.tolist() == offsets
-
-
-def test_an_unreachable_server_is_named_without_its_password() -> None:
-    log = RedisLog("redis://user:secret@127.0.0.1:1/0")
-    with pytest.raises(LogUnavailable, match=r"127\.0\.0\.1:1.*SPEARHEAD_REDIS_URL") as caught:
-        log.probe()
-    assert "secret" not in str(caught.value)
-    log.close()
+def test_a_reader_gets_every_entry_once_or_an_error(new_log: OpenLog) -> None:
+    """Also an entry that was removed after it had been fetched: an error, or the entry, but never the one after it."""
+    for seed in range(12):
+        random = Random(seed)
+        stream = random.choice(["transactions", "labels"])
+        log = new_log()
+        (shard,) = log.shards(stream)
+        appended: list[int] = []
+        seen: list[int] = []
+        gone = 0
+        for _ in range(random.randrange(25)):
+            step, number = random.choice(["append", "trim", "read"]), random.randrange(1, 8)
+            if step == "append":
+                appended += log.append(stream, entries(number))
+            elif step == "trim" and appended:
+                upto = appended[min(5 * number, len(appended) - 1)]
+                log.trim(shard, upto)
+                gone = max(gone, upto)
+            elif step == "read":
+                after = seen[-1] if seen else 0
+                lost = gone > after if after else gone > (appended[0] if appended else 0)
+                try:
+                    seen += log.read(shard, after, log.end(shard), number).offsets.tolist()
+                except LostRange:
+                    assert lost
+                    break
+                assert seen == appended[: len(seen)]
+                assert not (lost and isinstance(log, RedisLog))
 
 
 def test_events_are_counted_not_entries(log: Log) -> None:
@@ -335,29 +244,3 @@ def test_a_log_without_counters_counts_each_entry_once(log: Log) -> None:
     log.advance_reader(shard, "ingest", last[2])
     log.trim(shard, last[2])
     assert counted.tally(log, shard).behind("ingest") == 2
-
-
-def test_a_block_that_does_not_say_how_many_events_it_holds_is_opened(log: Log, valkey_url: str) -> None:
-    (shard,) = log.shards("transactions")
-    log.append("transactions", entries(1))
-    payload = block_entry(pl.DataFrame({"n": range(30)})).payload
-    with redis.Redis.from_url(valkey_url) as client:
-        client.xadd("spearhead:log:{transactions.0}", {b"a1": payload})
-        client.xadd("spearhead:log:{transactions.0}", {b"a1": b"no block", b"n": b"x"})
-    assert log.read(shard, 0, log.end(shard), 10).events == 32
-
-
-def test_a_changed_number_of_shards_is_told_and_changes_nothing(settings: Settings) -> None:
-    first = open_log(settings.changed(shards=2))
-    first.append("transactions", entries(4))
-    first.close()
-    for asked, words in ((2, None), (5, "SPEARHEAD_SHARDS=5 has no effect: transactions has 2")):
-        other = settings.changed(shards=asked)
-        log = open_log(other)
-        assert len(log.shards("transactions")) == 2
-        note = shards_note(other, log, ["transactions"])
-        assert note is None if words is None else words in (note or "")
-        log.close()
-    (told,) = check_shards(settings.changed(shards=5))
-    assert not told.ok
-    assert list(check_shards(settings)) == []

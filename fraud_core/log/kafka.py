@@ -1,0 +1,415 @@
+"""The log on Apache Kafka: a topic per stream, a partition per shard, a message per entry.
+
+An offset here is Kafka's *next* offset: the message with Kafka's offset k has offset k + 1, and 0 stands before the first.
+Which place is read is the caller's (Delta's) matter: partitions are assigned by offset, and no group's position is believed.
+Only committed messages are read. A topic that was deleted and made again has another id, and is another life of the log.
+Append times are the broker's (LogAppendTime): every reader and every retry must judge by the same clock.
+"""
+
+import itertools
+import time
+import zlib
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fraud_core.errors import LogError, LostRange
+from fraud_core.log.counting import TallyByReading
+from fraud_core.log.framing import (
+    BLOCK_FIELD,
+    EVENTS_FIELD,
+    JSON_FIELD,
+    REPLAY_FIELD,
+    VIRTUAL_FIELD,
+    from_fields,
+    to_fields,
+)
+from fraud_core.log.kafka_connection import Connection
+from fraud_core.log.kafka_positions import Positions
+from fraud_core.log.kafka_reader import OutOfRange, PartitionReader
+from fraud_core.log.protocol import BLOCK, JSON, NO_VIRTUAL_TIME, Entries, Entry, Kind, Shard, Tally
+
+FRAMING_HEADER: Final = "spearhead-framing"
+"""`a1` for a block; a message without it is one JSON event (`j1`), so that any producer may send such."""
+_OURS: Final = "spearhead-"
+_HEADER_OF: Final = {
+    VIRTUAL_FIELD: "spearhead-virtual-ms",
+    REPLAY_FIELD: "spearhead-replay-of",
+    EVENTS_FIELD: "spearhead-events",
+}
+_FIELD_OF: Final = {header: field for field, header in _HEADER_OF.items()}
+_APPEND_TIME: Final = 2
+_NO_WAIT_S: Final = 0.0
+_GRACE_S: Final = 5.0
+
+
+class KafkaLog:
+    """Implements Log. One instance per thread of work; `append` alone may be called from several threads."""
+
+    def __init__(self, connection: Connection, *, namespace: str = "spearhead", trim: bool = False) -> None:
+        self._connection, self._namespace, self._may_trim = connection, namespace, trim
+        self._positions = Positions(connection, namespace)
+        self._producer: Any = None
+        self._readers: dict[Shard, PartitionReader] = {}
+        self._counts: dict[str, int] = {}
+        self._tallies: dict[Shard, TallyByReading] = {}
+
+    # -- the interface
+
+    def shards(self, stream: str) -> tuple[Shard, ...]:
+        life, count = self._describe(stream)
+        return tuple(Shard(stream, number, life) for number in range(count))
+
+    def append(
+        self,
+        stream: str,
+        entries: Sequence[Entry],
+        keys: Sequence[str] | None = None,
+        *,
+        shard: int | None = None,
+    ) -> list[int]:
+        if stream not in self._counts:
+            _, self._counts[stream] = self._describe(stream)
+        count, topic = self._counts[stream], self.topic(stream)
+        if shard is not None and not 0 <= shard < count:
+            raise LogError(
+                f"A shard of {stream} below {count} was expected, found {shard}: the topic {topic} has {count} partitions."
+            )
+        producer = self._open_producer()
+        offsets, done, failed = [0] * len(entries), list[int](), list[Any]()
+
+        def delivered(place: int, error: Any, message: Any) -> None:
+            if error is not None:
+                failed.append(error)
+            else:
+                offsets[place] = message.offset() + 1
+            done.append(place)
+
+        for place, entry in enumerate(entries):
+            to: dict[str, Any] = {}
+            if keys is not None:
+                to["key"] = keys[place].encode()
+            if shard is not None:
+                to["partition"] = shard
+            elif keys is None:  # equal payloads together, so that a repeated event meets its first copy
+                to["partition"] = zlib.crc32(entry.payload) % count if count > 1 else 0
+            self._produce(producer, topic, entry, partial(delivered, place), to)
+        deadline = time.monotonic() + self._connection.timeout_s + _GRACE_S
+        while len(done) < len(entries) and time.monotonic() < deadline:
+            producer.poll(0.05)
+        if failed or len(done) < len(entries):
+            raise self._not_appended(topic, failed, len(entries) - len(done))
+        return offsets
+
+    def end(self, shard: Shard) -> int:
+        from confluent_kafka.admin import OffsetSpec
+
+        return self._offset(shard, OffsetSpec.latest())
+
+    def read(self, shard: Shard, after: int, upto: int, limit: int) -> Entries:
+        if upto <= after or limit <= 0:
+            return _entries(shard, [], after)
+        reader = self._readers.get(shard)
+        if reader is None:
+            reader = self._readers[shard] = PartitionReader(
+                self._connection, self.topic(shard.stream), shard.number, f"{self._namespace}.reader"
+            )
+        try:
+            messages, end = reader.read(after, upto, limit)
+            # What was fetched was fetched before this: if the topic is the same now, it came from this life.
+            self._check_life(shard)
+        except BaseException as error:
+            self._readers.pop(shard).close()
+            if isinstance(error, OutOfRange):
+                self._check_life(shard)
+                raise self._lost(shard, after) from None
+            raise
+        return _entries(shard, messages, end)
+
+    def trim(self, shard: Shard, upto: int) -> int:
+        """Only where the settings allow it; the topic's own retention rules otherwise."""
+        if not self._may_trim:
+            return 0
+        from confluent_kafka import TopicPartition
+
+        first = self._first(shard)
+        kept = min([upto, *self.readers(shard).values()]) - 1
+        if kept <= first:
+            return 0
+        place = TopicPartition(self.topic(shard.stream), shard.number, kept)
+
+        def ask() -> int:
+            answers = self._connection.admin.delete_records(
+                [place], request_timeout=self._connection.timeout_s
+            )
+            return int(answers[place].result().low_watermark)
+
+        return self._connection.ask("delete records (DELETE on the topic is needed)", ask) - first
+
+    def advance_reader(
+        self,
+        shard: Shard,
+        reader: str,
+        offset: int,
+        *,
+        since: int | None = None,  # noqa: ARG002 - for logs that count as they go; this one reads what it counts
+        events: int = 0,  # noqa: ARG002
+    ) -> None:
+        self._positions.advance(self.topic(shard.stream), shard, reader, offset)
+
+    def forget_reader(self, shard: Shard, reader: str) -> None:
+        self._positions.forget(self.topic(shard.stream), shard, reader)
+
+    def readers(self, shard: Shard) -> dict[str, int]:
+        return self._positions.all(self.topic(shard.stream), shard)
+
+    def tally(self, shard: Shard) -> Tally:
+        """Counts by reading, each entry once for as long as this instance lives: Kafka itself counts offsets, not events."""
+        return self._tallies.setdefault(shard, TallyByReading()).tally(self, shard)
+
+    def depth(self, shard: Shard) -> int:
+        """Offsets that the shard holds: at most so many entries, for markers and gaps count too."""
+        return self.end(shard) - self._first(shard)
+
+    def oldest(self, shard: Shard) -> int:
+        first = self._first(shard)
+        return first + 1 if self.end(shard) > first else 0
+
+    def close(self) -> None:
+        for reader in self._readers.values():
+            reader.close()
+        self._readers.clear()
+        self._producer = None
+
+    # -- safety
+
+    def topic(self, stream: str) -> str:
+        """The topic of a stream."""
+        return f"{self._namespace}.{stream}"
+
+    def probe(self) -> None:
+        """Refuse a broker that cannot be reached, and topics whose times are not the broker's or that lose what was read."""
+        with self._connection.errors("list its topics"):
+            listed = self._connection.admin.list_topics(timeout=min(self._connection.timeout_s, 5.0)).topics
+        ours = sorted(name for name in listed if name.startswith(f"{self._namespace}."))
+        for topic, settings in self.topic_settings(ours).items():
+            if settings.get("message.timestamp.type", "LogAppendTime") != "LogAppendTime":
+                raise _not_append_time(topic, self._connection.servers)
+
+    def topic_settings(self, topics: Sequence[str]) -> dict[str, dict[str, str]]:
+        """The settings of topics; of those that may not be asked, none."""
+        from confluent_kafka import KafkaException
+        from confluent_kafka.admin import ConfigResource
+
+        if not topics:
+            return {}
+        asked = self._connection.admin.describe_configs(
+            [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics],
+            request_timeout=self._connection.timeout_s,
+        )
+        found: dict[str, dict[str, str]] = {}
+        for resource, answer in asked.items():
+            try:
+                found[resource.name] = {name: entry.value for name, entry in answer.result().items()}
+            except KafkaException as error:
+                if error.args[0].name() not in ("TOPIC_AUTHORIZATION_FAILED", "UNKNOWN_TOPIC_OR_PART"):
+                    raise self._connection.translated(error.args[0], "describe its topics") from error
+        return found
+
+    def _describe(self, stream: str) -> tuple[str, int]:
+        """The topic's id, which is the life of the log, and how many partitions it has."""
+        from confluent_kafka import KafkaException, TopicCollection
+
+        topic = self.topic(stream)
+        try:
+            with self._connection.errors(f"describe the topic {topic}"):
+                asked = self._connection.admin.describe_topics(
+                    TopicCollection([topic]), request_timeout=self._connection.timeout_s
+                )
+                found = asked[topic].result()
+        except LogError as error:
+            cause = error.__cause__
+            if isinstance(cause, KafkaException) and cause.args[0].name() == "UNKNOWN_TOPIC_OR_PART":
+                raise LogError(
+                    f"The topic {topic} was expected at {self._connection.servers}; there is none. Create it: kafka-topics.sh "
+                    f"--bootstrap-server {self._connection.servers} --create --topic {topic} --partitions 3 "
+                    "--config message.timestamp.type=LogAppendTime"
+                ) from error
+            raise
+        high, low = found.topic_id.get_most_significant_bits(), found.topic_id.get_least_significant_bits()
+        mask = (1 << 64) - 1
+        return f"{high & mask:016x}{low & mask:016x}", len(found.partitions)
+
+    def _check_life(self, shard: Shard) -> None:
+        life, _ = self._describe(shard.stream)
+        if life != shard.incarnation:
+            raise LostRange(
+                f"The topic {self.topic(shard.stream)} was deleted and created again while shard {shard} was read: its id was "
+                f"expected to be {shard.incarnation}, found {life}. What the old one held and had not been read is lost: have the "
+                "producers send it again. The next run reads the new topic from its beginning; nothing was skipped in it."
+            )
+
+    def _lost(self, shard: Shard, after: int) -> LostRange:
+        first, end = self._first(shard), self.end(shard)
+        if after > end:
+            return LostRange(
+                f"Shard {shard} was read up to offset {after}, which must still be in the log; the log ends at {end}. A broker "
+                "that had not all of it became leader (unclean.leader.election.enable must be false): have the producers send "
+                "again what is missing, into a new topic. Nothing was skipped."
+            )
+        return LostRange(
+            f"Shard {shard} was read up to offset {after}; {self.topic(shard.stream)} partition {shard.number} begins at {first}: "
+            f"Kafka's offsets {after} to {first - 1} were removed before they were read (retention.ms, retention.bytes or "
+            "DeleteRecords). Have the producers send that range again, and give the topic a longer retention; nothing was skipped."
+        )
+
+    def _first(self, shard: Shard) -> int:
+        from confluent_kafka.admin import OffsetSpec
+
+        return self._offset(shard, OffsetSpec.earliest())
+
+    def _offset(self, shard: Shard, which: Any) -> int:
+        from confluent_kafka import IsolationLevel, TopicPartition
+
+        place = TopicPartition(self.topic(shard.stream), shard.number)
+
+        def ask() -> int:
+            asked = self._connection.admin.list_offsets(
+                {place: which},
+                isolation_level=IsolationLevel.READ_COMMITTED,
+                request_timeout=self._connection.timeout_s,
+            )
+            return int(asked[place].result().offset)
+
+        return self._connection.ask(f"tell the offsets of {shard}", ask)
+
+    # -- appending
+
+    def _open_producer(self) -> Any:
+        if self._producer is None:
+            from confluent_kafka import Producer
+
+            self._producer = Producer(
+                self._connection.client_options(
+                    acks="all",
+                    enable_idempotence=True,
+                    partitioner="murmur2_random",  # as Java's clients route by key
+                    compression_type="lz4",
+                    linger_ms=2,
+                    batch_size=1 << 20,
+                    delivery_timeout_ms=int(self._connection.timeout_s * 1000),
+                )
+            )
+        return self._producer
+
+    def _produce(self, producer: Any, topic: str, entry: Entry, delivered: Any, to: dict[str, Any]) -> None:
+        from confluent_kafka import KafkaException
+
+        headers = _headers(entry)
+        if headers:
+            to["headers"] = headers
+        while True:
+            try:
+                producer.produce(topic, entry.payload, on_delivery=delivered, **to)
+                producer.poll(_NO_WAIT_S)
+                return
+            except BufferError:  # its queue is full
+                producer.poll(0.1)
+            except KafkaException as error:
+                raise self._not_appended(topic, [error.args[0]], 0, len(entry.payload)) from error
+
+    def _not_appended(self, topic: str, failed: list[Any], unknown: int, size: int = 0) -> LogError:
+        error = failed[0] if failed else None
+        if error is not None and error.name() in ("MSG_SIZE_TOO_LARGE", "_MSG_SIZE_TOO_LARGE"):
+            return LogError(
+                f"An entry{f' of {size:,} bytes' if size else ''} is larger than {topic} takes: smaller entries were expected. Send "
+                "smaller blocks, or raise SPEARHEAD_KAFKA_MAX_MESSAGE_BYTES and the topic's max.message.bytes."
+            )
+        if error is None or error.fatal():
+            self._producer = None
+        consequence = "Some of the entries may have been appended; the same events may be sent again."
+        if error is None:
+            return self._connection.unavailable(f"{unknown} entries were not confirmed in time", consequence)
+        found = self._connection.translated(error, f"append to {topic}")
+        return (
+            self._connection.unavailable(error.str(), consequence)
+            if found.__class__ is not LogError
+            else found
+        )
+
+
+def _headers(entry: Entry) -> list[tuple[str, bytes]]:
+    """The entry's framing, but for the name of a plain JSON event: that is what a message without headers is."""
+    fields = to_fields(entry)
+    headers = [(_HEADER_OF[name], value) for name, value in fields.items() if name in _HEADER_OF]
+    if entry.kind != JSON:
+        headers.append((FRAMING_HEADER, BLOCK_FIELD))
+    return headers
+
+
+def _entries(shard: Shard, messages: list[Any], end: int) -> Entries:
+    from confluent_kafka import Message
+
+    count = len(messages)
+    offsets = np.fromiter(map(Message.offset, messages), dtype=np.int64, count=count) + 1
+    times = np.fromiter(
+        itertools.chain.from_iterable(map(Message.timestamp, messages)), dtype=np.int64, count=2 * count
+    ).reshape(count, 2)
+    if (times[:, 0] != _APPEND_TIME).any():
+        raise LogError(
+            f"Offset {int(offsets[times[:, 0] != _APPEND_TIME][0])} of {shard} carries its producer's time; the broker's append "
+            "time was expected (message.timestamp.type=LogAppendTime), for verdicts rest on it. It was appended before the topic "
+            "was set so: create a new topic with that setting and send its events there. Nothing was skipped."
+        )
+    payloads: list[bytes] = list(map(Message.value, messages))
+    kinds: list[Kind] = [JSON] * count
+    virtual: NDArray[np.int64] = np.full(count, NO_VIRTUAL_TIME, dtype=np.int64)
+    replay_of: dict[int, str] = {}
+    held: dict[int, int] = {}
+    if None in payloads:  # a message without a value holds no event: it is kept as what cannot be read
+        payloads = [payload or b"" for payload in payloads]
+    headers = list(map(Message.headers, messages))
+    if any(headers):
+        for row, named in enumerate(headers):
+            if named:
+                fields = _fields(named, payloads[row])
+                found = from_fields(fields)
+                kinds[row], payloads[row], virtual[row] = found.kind, found.payload, found.virtual_ms
+                if found.replay_of is not None:
+                    replay_of[row] = found.replay_of
+                if found.kind == BLOCK:
+                    held[row] = found.events
+    return Entries(
+        shard=shard,
+        offsets=offsets,
+        append_ms=times[:, 1].copy(),
+        kinds=kinds,
+        payloads=payloads,
+        virtual_ms=virtual,
+        end=end,
+        replay_of=replay_of,
+        held=held,
+    )
+
+
+def _fields(headers: list[tuple[str, bytes | None]], payload: bytes) -> list[bytes]:
+    """Our headers as the fields of an entry; those of others (tracing, say) are no matter of ours."""
+    framing, fields = JSON_FIELD, list[bytes]()
+    for name, value in headers:
+        if name == FRAMING_HEADER:
+            framing = value or b""
+        elif name.startswith(_OURS):
+            fields += [_FIELD_OF.get(name, name.encode()), value or b""]
+    return [framing, payload, *fields]
+
+
+def _not_append_time(topic: str, servers: str) -> LogError:
+    return LogError(
+        f"The topic {topic} must carry the broker's append times: message.timestamp.type=LogAppendTime was expected, found "
+        'CreateTime. Verdicts such as "in the future" rest on them. Before anything is sent to it: kafka-configs.sh '
+        f"--bootstrap-server {servers} --alter --entity-type topics --entity-name {topic} --add-config "
+        "message.timestamp.type=LogAppendTime"
+    )

@@ -1,0 +1,352 @@
+"""What only Kafka can get wrong, on a real broker: transactions, retention, topics made again, restarts, times, sizes."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+
+from fraud_core.errors import LogError, LogUnavailable, LostRange, SettingsError
+from fraud_core.log import UNKNOWN, Entry, Log, Shard, json_entry, open_log
+from fraud_core.log.kafka_broker import KafkaBroker
+from fraud_core.log.kafka_connection import connect
+from fraud_core.settings import Settings, load_settings
+from tests import kafka
+
+pytestmark = pytest.mark.kafka
+STREAM = "transactions"
+
+
+@pytest.fixture
+def log(kafka_settings: Settings) -> Iterator[Log]:
+    opened = open_log(kafka_settings)
+    yield opened
+    opened.close()
+
+
+def entries(count: int, start: int = 0) -> list[Entry]:
+    return [json_entry(b'{"n":%d}' % number) for number in range(start, start + count)]
+
+
+def topic(settings: Settings) -> str:
+    return f"{settings.namespace}.{STREAM}"
+
+
+def everything(log: Log, shard: Shard, after: int = 0, limit: int = 1000) -> tuple[list[bytes], int]:
+    """All payloads after an offset, and where reading ended."""
+    payloads: list[bytes] = []
+    end = log.end(shard)
+    while after < end:
+        read = log.read(shard, after, end, limit)
+        assert read.end > after
+        payloads += read.payloads
+        after = read.end
+    return payloads, after
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def transactional(kafka_settings: Settings) -> Producer:
+    """A producer of somebody else, who uses transactions."""
+    producer = Producer(
+        {
+            "bootstrap.servers": kafka_settings.kafka_servers,
+            "transactional.id": kafka_settings.namespace,
+            "log_level": 2,
+        }
+    )
+    producer.init_transactions()
+    return producer
+
+
+def send(producer: Producer, settings: Settings, *payloads: bytes) -> None:
+    for payload in payloads:
+        producer.produce(topic(settings), payload, partition=0)
+    producer.flush()
+
+
+@pytest.mark.parametrize("limit", [1, 3, 1000])
+def test_what_an_aborted_transaction_left_is_passed_over_and_stalls_nobody(
+    kafka_settings: Settings, log: Log, transactional: Producer, limit: int
+) -> None:
+    (shard,) = log.shards(STREAM)
+    log.append(STREAM, entries(2))
+    for number in range(3):
+        transactional.begin_transaction()
+        send(transactional, kafka_settings, b"kept-%d" % number)
+        transactional.commit_transaction()
+        transactional.begin_transaction()
+        send(transactional, kafka_settings, b"aborted", b"aborted")
+        transactional.abort_transaction()
+    until(lambda: log.end(shard) == 2 + 3 * 5, "the last marker")
+    assert everything(log, shard, limit=limit) == (
+        [b'{"n":0}', b'{"n":1}', b"kept-0", b"kept-1", b"kept-2"],
+        17,
+    )
+    gap = log.read(shard, 14, 17, 10)  # nothing but the aborted ones and markers
+    assert (len(gap), gap.end) == (0, 17)
+    [last] = log.append(STREAM, entries(1, 9))
+    read = log.read(shard, 14, last, limit)
+    assert read.payloads == [b'{"n":9}']
+    assert read.end == last
+
+
+def test_what_is_not_committed_is_not_there_yet(
+    kafka_settings: Settings, log: Log, transactional: Producer
+) -> None:
+    (shard,) = log.shards(STREAM)
+    log.append(STREAM, entries(1))
+    transactional.begin_transaction()
+    send(transactional, kafka_settings, b"open")
+    log.append(STREAM, entries(1, 1))  # waits behind the open transaction, or order would be lost
+    assert log.end(shard) == 1
+    assert everything(log, shard)[0] == [b'{"n":0}']
+    transactional.commit_transaction()
+    until(lambda: log.end(shard) == 4, "the commit")
+    assert everything(log, shard, after=1) == ([b"open", b'{"n":1}'], 4)
+
+
+def test_a_range_that_ends_within_a_gap_ends_there_though_more_follows(
+    kafka_settings: Settings, log: Log, transactional: Producer
+) -> None:
+    (shard,) = log.shards(STREAM)
+    log.append(STREAM, entries(1))
+    transactional.begin_transaction()
+    send(transactional, kafka_settings, b"aborted", b"aborted")
+    transactional.abort_transaction()
+    offsets = log.append(STREAM, entries(3, 1))
+    assert offsets == [5, 6, 7]
+    read = log.read(shard, 0, 3, 10)
+    assert (read.payloads, read.end) == ([b'{"n":0}'], 3)
+    read = log.read(shard, 3, 6, 10)
+    assert (read.offsets.tolist(), read.end) == ([5, 6], 6)
+    assert log.read(shard, 6, 7, 10).offsets.tolist() == [7]
+
+
+def test_retention_that_overtook_the_reader_is_told_with_the_range(
+    kafka_session: KafkaBroker, tmp_path: Path
+) -> None:
+    settings = kafka.kafka_settings(
+        kafka_session.servers, tmp_path, topic_settings={"segment.bytes": "1048576", "retention.bytes": "1"}
+    )
+    log = open_log(settings)
+    (shard,) = log.shards(STREAM)
+    payload = os.urandom(200_000)
+    log.append(STREAM, entries(3))
+    assert len(log.read(shard, 0, 2, 10)) == 2
+    log.append(STREAM, [Entry("json", payload) for _ in range(40)])
+    until(lambda: log.depth(shard) <= 6, "retention to leave only the last segment")
+    reader = open_log(settings)
+    oldest = reader.oldest(shard)
+    with pytest.raises(
+        LostRange, match=rf"begins at {oldest - 1}: Kafka's offsets 2 to {oldest - 2} were removed"
+    ):
+        reader.read(shard, 2, reader.end(shard), 10)
+    with pytest.raises(LostRange, match="retention"):
+        reader.read(shard, 0, reader.end(shard), 10)
+    assert len(reader.read(shard, oldest, oldest + 2, 10)) == 2
+    log.close()
+    reader.close()
+
+
+def test_a_topic_made_again_is_another_life(kafka_settings: Settings, log: Log) -> None:
+    (before,) = log.shards(STREAM)
+    log.append(STREAM, entries(5))
+    log.advance_reader(before, "ingest", 4)
+    assert len(log.read(before, 0, 3, 10)) == 3
+    admin = AdminClient({"bootstrap.servers": kafka_settings.kafka_servers})
+    admin.delete_topics([topic(kafka_settings)])[topic(kafka_settings)].result()
+    until(lambda: topic(kafka_settings) not in admin.list_topics(timeout=5).topics, "the topic to go")
+    kafka.make_topics(kafka_settings)
+    anew = open_log(kafka_settings)
+    (after,) = anew.shards(STREAM)
+    assert after.incarnation != before.incarnation
+    assert Shard.of(after.app_id) == after
+    assert anew.readers(after) == {}  # what a reader had finished of the former life counts for nothing
+    assert anew.append(STREAM, entries(9, 100)) == list(range(1, 10))
+    with pytest.raises(LostRange, match="created again"):
+        log.read(before, 3, 9, 10)
+    with pytest.raises(LostRange, match="created again"):
+        anew.read(before, 3, 9, 10)
+    assert len(anew.read(after, 3, 9, 10)) == 6
+    anew.close()
+
+
+def test_a_broker_that_was_killed_loses_nothing_that_was_confirmed(
+    kafka_session: KafkaBroker, kafka_settings: Settings, log: Log
+) -> None:
+    (shard,) = log.shards(STREAM)
+    offsets = log.append(STREAM, entries(50))
+    assert len(log.read(shard, 0, offsets[9], 100)) == 10
+    kafka_session.kill()
+    try:
+        with pytest.raises(LogUnavailable, match=r"SPEARHEAD_KAFKA_SERVERS"):
+            impatient(log, 2.0).end(shard)
+        with pytest.raises(LogUnavailable, match="may be sent again"):
+            log.append(STREAM, entries(1))
+        with pytest.raises(LogUnavailable, match="expected to answer"):
+            open_log(kafka_settings)
+    finally:
+        kafka_session.start_again()
+    patient = impatient(log, 30.0)
+    until(lambda: answers(patient, shard), "the broker to answer again")
+    assert patient.end(shard) >= offsets[49]
+    assert patient.read(shard, offsets[9], offsets[49], 100).offsets.tolist() == offsets[10:]
+    assert patient.append(STREAM, entries(1))[0] > offsets[49]
+
+
+def answers(log: Log, shard: Shard) -> bool:
+    try:
+        log.end(shard)
+    except LogUnavailable:
+        return False
+    return True
+
+
+def impatient(log: Log, timeout_s: float) -> Log:
+    log._connection.timeout_s = timeout_s  # type: ignore[attr-defined]
+    return log
+
+
+def test_a_topic_whose_times_are_the_producers_is_refused_with_the_command_that_mends_it(
+    kafka_session: KafkaBroker, tmp_path: Path
+) -> None:
+    settings = kafka.kafka_settings(
+        kafka_session.servers, tmp_path, topic_settings={"message.timestamp.type": "CreateTime"}
+    )
+    with pytest.raises(
+        LogError, match=r"kafka-configs\.sh .*--add-config message.timestamp.type=LogAppendTime"
+    ):
+        open_log(settings)
+
+
+def test_an_entry_from_before_the_topic_was_set_right_stops_the_reader(
+    kafka_session: KafkaBroker, tmp_path: Path
+) -> None:
+    settings = kafka.kafka_settings(
+        kafka_session.servers, tmp_path, topic_settings={"message.timestamp.type": "CreateTime"}
+    )
+    producer = Producer({"bootstrap.servers": settings.kafka_servers})
+    send(producer, settings, b"{}")
+    kafka.alter_topics(settings, {"message.timestamp.type": "LogAppendTime"})
+    log = open_log(settings)
+    (shard,) = log.shards(STREAM)
+    with pytest.raises(LogError, match="its producer's time"):
+        log.read(shard, 0, 1, 10)
+    log.close()
+
+
+def test_any_producers_plain_message_is_one_event_and_headers_of_others_are_no_matter(
+    kafka_settings: Settings, log: Log
+) -> None:
+    producer = Producer({"bootstrap.servers": kafka_settings.kafka_servers})
+    name = topic(kafka_settings)
+    producer.produce(
+        name, b"{}", partition=0, headers={"traceparent": b"00-1-2-01", "spearhead-virtual-ms": b"17"}
+    )
+    producer.produce(name, None, key=b"a tombstone", partition=0)
+    producer.flush()
+    (shard,) = log.shards(STREAM)
+    read = log.read(shard, 0, 2, 10)
+    assert read.payloads == [b"{}", b""]
+    assert read.virtual_ms.tolist() == [17, -1]
+    producer.produce(name, b"{}", partition=0, headers={"spearhead-framing": b"j9"})
+    producer.flush()
+    unknown = log.read(shard, 2, 3, 10)
+    assert unknown.kinds == [UNKNOWN]
+    assert b'"j9"' in unknown.payloads[0]
+
+
+def test_an_entry_that_is_too_large_says_what_to_raise(kafka_settings: Settings, log: Log) -> None:
+    with pytest.raises(LogError, match=r"2,000,000 bytes.*SPEARHEAD_KAFKA_MAX_MESSAGE_BYTES"):
+        log.append(STREAM, [json_entry(b"x" * 2_000_000)])
+    wide = open_log(kafka_settings.changed(kafka_max_message_bytes=5_000_000))
+    with pytest.raises(LogError, match=r"max\.message\.bytes"):
+        wide.append(STREAM, [json_entry(os.urandom(2_000_000))])
+    wide.close()
+    (shard,) = log.shards(STREAM)
+    log.append(STREAM, entries(1))
+    assert everything(log, shard)[0] == [b'{"n":0}']
+
+
+def test_a_missing_topic_is_named_with_the_command_that_makes_it(kafka_settings: Settings, log: Log) -> None:
+    with pytest.raises(LogError, match=r"kafka-topics\.sh .*--create --topic .*\.nothing "):
+        log.shards("nothing")
+
+
+def test_positions_are_offsets_of_consumer_groups_that_any_lag_tool_shows(
+    kafka_settings: Settings, log: Log
+) -> None:
+    (shard,) = log.shards(STREAM)
+    log.append(STREAM, entries(5))
+    log.advance_reader(shard, "ingest", 3)
+    admin = AdminClient({"bootstrap.servers": kafka_settings.kafka_servers})
+    from confluent_kafka import ConsumerGroupTopicPartitions
+
+    group = f"{kafka_settings.namespace}.ingest"
+    answer = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[group].result()
+    assert [(each.topic, each.partition, each.offset) for each in answer.topic_partitions] == [
+        (topic(kafka_settings), 0, 3)
+    ]
+    twin = open_log(kafka_settings)
+    twin.advance_reader(shard, "ingest", 2)
+    assert twin.readers(shard) == {"ingest": 3}
+    twin.close()
+
+
+def test_nothing_is_deleted_unless_the_settings_say_so(kafka_settings: Settings, log: Log) -> None:
+    (shard,) = log.shards(STREAM)
+    offsets = log.append(STREAM, entries(5))
+    careful = open_log(kafka_settings.changed(kafka_trim=False))
+    careful.advance_reader(shard, "ingest", offsets[4])
+    assert careful.trim(shard, offsets[4]) == 0
+    assert careful.depth(shard) == 5
+    careful.close()
+
+
+def test_an_unreachable_broker_is_named() -> None:
+    settings = load_settings(_env_file=None, log="kafka", kafka_servers="127.0.0.1:1")
+    with pytest.raises(LogUnavailable, match=r"127\.0\.0\.1:1.*SPEARHEAD_KAFKA_SERVERS"):
+        open_log(settings)
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({}, "SPEARHEAD_KAFKA_SERVERS"),
+        ({"kafka_servers": "b:9092", "kafka_security_protocol": "SASL_SSL"}, "SPEARHEAD_KAFKA_USERNAME"),
+        ({"kafka_servers": "b:9092", "kafka_username": "u", "kafka_password": "p"}, "SASL_SSL"),
+        (
+            {"kafka_servers": "b:9092", "kafka_security_protocol": "SSL", "kafka_ca": "/no/such.pem"},
+            "SPEARHEAD_KAFKA_CA",
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(values: dict[str, str], named: str) -> None:
+    with pytest.raises(SettingsError, match=named):
+        connect(load_settings(_env_file=None, log="kafka", **values))
+
+
+def test_java_clients_and_we_put_a_key_into_the_same_partition(
+    kafka_session: KafkaBroker, tmp_path: Path
+) -> None:
+    """Murmur2 of the key, positive, modulo the partitions: checked against values that Java's client gives."""
+    settings = kafka.kafka_settings(kafka_session.servers, tmp_path, partitions=12)
+    log = open_log(settings)
+    keys = ["21", "foobar", "a-little-bit-long-string", "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8"]
+    murmur2 = [-973932308, -790332482, -985981536, -58897971]  # of Kafka's own UtilsTest
+    log.append(STREAM, [json_entry(key.encode()) for key in keys], keys)
+    for shard in log.shards(STREAM):
+        for payload in everything(log, shard)[0]:
+            number = murmur2[keys.index(payload.decode())]
+            assert (number & 0x7FFFFFFF) % 12 == shard.number
+    log.close()
