@@ -1,0 +1,119 @@
+"""The online side of `spearhead bench features`: a Valkey of its own, entities with histories of a given length, and a stopwatch."""
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from redis import Redis
+
+from fraud_assets.benchmarks.payments import START_MS, as_events, frauds, payments
+from fraud_core.features import FeatureSet, OnlineState, compute_offline, label_effects
+from fraud_core.log.valkey import start_valkey
+
+AT_EVENTS: Final = (10, 25, 200, 5_000, 100_000)
+_PRELOADED: Final = 60_000
+"""Events that fill the histories of one length: many short ones or few long ones."""
+_BATCH: Final = 200
+_SPAN_MS: Final = int(timedelta(days=20).total_seconds() * 1000)
+
+
+def online_figures(features: FeatureSet, at: Sequence[int], calls: int) -> list[dict[str, float]]:
+    """Per length of history: server CPU µs of one payment (all its entities), client p50 and p99 µs of its round trip."""
+    found = []
+    with _redis() as client:
+        for events in at:
+            client.flushall()
+            state = OnlineState(client, features, "bench")
+            state.begin()
+            found.append({"events_per_entity": events, **_measure(client, state, events, calls)})
+    return found
+
+
+def mismatches(features: FeatureSet, seed: int, rows: int = 20_000) -> int:
+    """Values in which the online state and the offline fold differ over a short history with labels, applied one by one."""
+    contract = features.contract
+    frame = payments(contract, rows, accounts=rows // 100, merchants=rows // 400, seed=seed)
+    labels = frauds(contract, frame)
+    with _redis() as client:
+        state = OnlineState(client, features, "bench")
+        state.begin()
+        state.apply_label_effects(label_effects(features, frame, labels))
+        events = as_events(contract, frame)
+        served = [
+            applied.vector
+            for batch in _batches([(event, event[contract.event_id]) for event in events])
+            for applied in state.apply_many(batch)
+        ]
+    wanted = compute_offline(features, frame, labels).select(features.names).to_numpy()
+    online = np.stack(served)
+    same = (online.view(np.uint32) == wanted.view(np.uint32)) | (np.isnan(online) & np.isnan(wanted))
+    return int((~same).sum())
+
+
+def _measure(client: "Redis", state: OnlineState, events: int, calls: int) -> dict[str, float]:
+    groups = max(1, min(calls, _PRELOADED // events))
+    each = -(-calls // groups)
+    history, following = _histories(state.features, groups, events, each)
+    for batch in _batches(history):
+        state.apply_many(batch)
+    before, waited = _server_cpu_s(client), []
+    for event, event_id in following:
+        began = time.perf_counter()
+        state.apply(event, event_id)
+        waited.append(time.perf_counter() - began)
+    used = _server_cpu_s(client) - before
+    p50, p99 = np.percentile(waited, [50, 99]) * 1e6
+    return {
+        "server_us": round(used / len(following) * 1e6, 1),
+        "client_p50_us": round(float(p50), 1),
+        "client_p99_us": round(float(p99), 1),
+        "bytes_per_entity_group": round(float(client.info("memory")["used_memory_dataset"]) / groups),
+    }
+
+
+def _histories(
+    features: FeatureSet, groups: int, events: int, following: int
+) -> tuple[list[tuple[dict[str, Any], str]], list[tuple[dict[str, Any], str]]]:
+    """Events of `groups` sets of entities that no other set shares, the sets in turn: a past, and what is measured."""
+    contract = features.contract
+    rows = groups * (events + following)
+    frame = payments(contract, rows, accounts=groups, merchants=groups, seed=1)
+    group, place = np.arange(rows) % groups, np.arange(rows) // groups
+    times = START_MS + place * _SPAN_MS // (events + following)
+    own = {
+        field: pl.Series([f"{entity}-{number}" for number in group])
+        for entity, field in contract.entities.items()
+    }
+    moment = pl.Series(times * 1000).cast(pl.Datetime("us", "UTC"))
+    told = as_events(contract, frame.with_columns(**own, **{contract.event_time: moment}))
+    with_ids = [(event, event[contract.event_id]) for event in told]
+    return with_ids[: groups * events], with_ids[groups * events :]
+
+
+def _batches(events: list[tuple[dict[str, Any], str]]) -> Iterator[list[tuple[dict[str, Any], str]]]:
+    for start in range(0, len(events), _BATCH):
+        yield events[start : start + _BATCH]
+
+
+def _server_cpu_s(client: "Redis") -> float:
+    used: Any = client.info("cpu")
+    return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
+
+
+@contextmanager
+def _redis() -> Iterator["Redis"]:
+    """A client of a Valkey that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="spearhead-bench-") as folder:
+        server = start_valkey(Path(folder), 0)
+        client = Redis.from_url(server.url)
+        try:
+            yield client
+        finally:
+            client.close()
+            server.stop()
