@@ -154,7 +154,16 @@ def _reasons(report: "Report") -> str:
             if refused.unreadable
             else ""
         )
-        + "</p>"
+        + f" {_commands(report.contract.name, _ranked(refused.counts)[0][0] if refused.counts else '')}</p>"
+    )
+
+
+def _commands(stream: str, code: str) -> str:
+    """What to do about it, on the command line."""
+    which = escape(f"--stream {stream}" + (f" --reason {code}" if code else ""))
+    return (
+        f"Look at them with <code>spearhead quarantine list {which}</code>, bring them back with "
+        f"<code>spearhead quarantine replay {which} --map FILE --dry-run</code>, or set them aside with <code>discard</code>."
     )
 
 

@@ -70,6 +70,7 @@ def test_a_report_counts_every_reason_and_agrees(contract: Contract, tmp_path: P
     assert result.counts["row.unknown_field"] == 1
     assert result.disagreements == ()
     assert "card_id.card_number" in page
+    assert "spearhead quarantine list --stream transactions --reason " in page
     assert "1.0.0" in page
 
 
