@@ -12,7 +12,6 @@ import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import cache
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -99,15 +98,6 @@ class IngestProcess:
 def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["fraud_assets.drills.preload"])
-    before = os.environ.get("OPENBLAS_NUM_THREADS")
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # its workers would be threads of the server
-    try:
-        forkserver.ensure_running()
-    finally:
-        if before is None:
-            del os.environ["OPENBLAS_NUM_THREADS"]
-        else:
-            os.environ["OPENBLAS_NUM_THREADS"] = before
     return context
 
 

@@ -4,7 +4,10 @@ Never polars, delta-rs or obstore: they start threads when they are imported, an
 the threads. `THREADS` is what this process had after the imports; anything but 1 is refused by the nursery.
 """
 
+import os
 from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its workers would be threads, and come with numpy
 
 import cryptography.fernet
 import jsonschema.validators
