@@ -1,16 +1,32 @@
 """Bytes become typed rows without a silent cast, row for row, and only bad rows pay for being bad."""
 
+import gc
 import io
 import json
+import struct
 from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from fraud_core.contracts import VIRTUAL_MS, Contract, Contracts, judge, parse_block, parse_json, write_block
+from fraud_core.contracts import (
+    VIRTUAL_MS,
+    Contract,
+    Contracts,
+    judge,
+    load_contracts,
+    parse_block,
+    parse_json,
+    write_block,
+)
 from fraud_core.contracts import parse as parse_module
+from fraud_core.contracts.event import EventCheck
+from fraud_core.settings import PACKAGED_CONTRACTS
 
 NOW_MS = 1_788_266_100_000
+TRANSACTIONS = load_contracts(PACKAGED_CONTRACTS).transactions
 
 
 def payload(contract: Contract, **change: Any) -> bytes:
@@ -117,20 +133,43 @@ def test_rows_keep_their_places_across_chunks(
     assert set(parsed.found) == {row for row in range(50) if row % 5 == 3}
 
 
-def test_what_the_scanner_lets_through_and_polars_refuses_is_found_by_halving(
-    transactions: Contract, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = pl.read_ndjson
-
-    def refuses_row_5(text: bytes, **options: Any) -> pl.DataFrame:
-        if b'"amount_minor":5,' in text:
-            raise pl.exceptions.ComputeError("refused")
-        return real(text, **options)
-
-    monkeypatch.setattr(pl, "read_ndjson", refuses_row_5)
-    parsed = parse_json(transactions, [payload(transactions, amount_minor=row) for row in range(11)])
+def test_texts_of_every_length_keep_their_bytes(transactions: Contract) -> None:
+    texts = ["x" * size + "é" * high for size in range(40) for high in (0, 1)]
+    texts += ["\n" * size + "x" * more for size in range(1, 16) for more in (0, 3)]
+    payloads = [payload(transactions, merchant_id=text) for text in texts]
+    payloads += [
+        json.dumps({**transactions.example(), "merchant_id": text}, ensure_ascii=False).encode()
+        for text in texts
+    ]
+    parsed = parse_json(transactions, payloads)
     assert parsed.found == {}
-    assert parsed.frame["amount_minor"].to_list() == list(range(11))
+    assert parsed.frame["merchant_id"].to_list() == texts * 2
+    assert parsed.frame[::7].rechunk()["merchant_id"].to_list() == (texts * 2)[::7]
+
+
+def test_a_frame_outlives_the_bytes_it_was_read_from(transactions: Contract) -> None:
+    frame = parse_json(
+        transactions, [payload(transactions, merchant_id=f"merchant-{row:020}") for row in range(99)]
+    ).frame
+    gc.collect()
+    _ = [bytearray(1 << 16) for _ in range(99)]
+    assert frame["merchant_id"].to_list() == [f"merchant-{row:020}" for row in range(99)]
+
+
+@given(
+    st.lists(
+        st.from_regex(r"-?(0|[1-9][0-9]{0,19})(\.[0-9]{1,26})?([eE][-+]?[0-9]{1,3})?", fullmatch=True),
+        min_size=1,
+    )
+)
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_a_number_is_read_as_python_reads_it(written: list[str]) -> None:
+    contract = TRANSACTIONS
+    parsed = parse_json(contract, [b'{"latitude":%s}' % text.encode() for text in written])
+    expected = [EventCheck(contract).read({"latitude": json.loads(text)})[0]["latitude"] for text in written]
+    assert [struct.pack("<d", value) for value in parsed.frame["latitude"]] == [
+        struct.pack("<d", v) for v in expected
+    ]
 
 
 def test_an_object_keeps_its_text_among_broken_rows(contracts: Contracts) -> None:
