@@ -7,16 +7,17 @@ opens a fresh handle, checks the version on it and passes that very handle to `a
 from collections.abc import Mapping, Sequence
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, Schema, Transaction, WriterProperties, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from fraud_assets.lake.store import probe_store, storage_options
+from fraud_assets.lake.writing import writer_for
 from fraud_core.errors import CommitRefused, LakeError
 from fraud_core.settings import Settings
 
-_WRITER = WriterProperties(compression="ZSTD", compression_level=3)
 _COMMIT_RETRIES = 15
 _ATTEMPTS = 5
+_BOUNDS = "delta.dataSkippingStatsColumns"
 
 
 class Lake:
@@ -162,7 +163,7 @@ class Lake:
                 frame,
                 mode=mode,  # type: ignore[call-overload]
                 predicate=predicate,
-                writer_properties=_WRITER,
+                writer_properties=writer_for(frame, _bounds(table)),
                 commit_properties=CommitProperties(
                     app_transactions=transactions or None, max_commit_retries=_COMMIT_RETRIES
                 ),
@@ -188,13 +189,18 @@ def schema_of(table: DeltaTable) -> pl.Schema:
     return pl.Schema(table.schema().to_arrow())
 
 
+def _bounds(table: DeltaTable) -> list[str]:
+    """Columns whose bounds the table keeps per file; none: all of them."""
+    return [name for name in (table.metadata().configuration.get(_BOUNDS) or "").split(",") if name]
+
+
 def _configuration(statistics: Sequence[str]) -> dict[str, str | None]:
     configuration: dict[str, str | None] = {
         "delta.checkpointInterval": "100",
         "delta.logRetentionDuration": "interval 7 days",
     }
     if statistics:
-        configuration["delta.dataSkippingStatsColumns"] = ",".join(statistics)
+        configuration[_BOUNDS] = ",".join(statistics)
     return configuration
 
 

@@ -13,6 +13,7 @@ from typing import Final
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from fraud_assets.lake.lake import Lake
+from fraud_assets.lake.writing import COMPACT
 from fraud_core.errors import LakeError
 
 FENCE: Final = "spearhead.compaction"
@@ -42,7 +43,7 @@ def compact(lake: Lake, name: str) -> Upkeep:
         table = lake.table(name)
         if table.metadata().configuration.get(FENCE) != token:
             return Upkeep(name, 0, 0, refused=True)
-        metrics = table.optimize.compact()
+        metrics = table.optimize.compact(writer_properties=COMPACT)
         table.create_checkpoint()
     except CommitFailedError:
         return Upkeep(name, 0, 0, refused=True)
