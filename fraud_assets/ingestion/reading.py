@@ -25,7 +25,7 @@ from fraud_core.contracts import (
     unreadable,
 )
 from fraud_core.errors import LostRange
-from fraud_core.log import BLOCK, NO_VIRTUAL_TIME, UNKNOWN, Entries, Log, Shard
+from fraud_core.log import BLOCK, JSON, NO_VIRTUAL_TIME, UNKNOWN, Entries, Log, Shard
 
 _FIRST_CHUNK: Final = 16
 _LARGEST_CHUNK: Final = 16_384
@@ -92,16 +92,15 @@ def read_batch(log: Log, shard: Shard, plan: Plan, contracts: Contracts, max_eve
 
 
 class _Reader:
-    """Collects entries, and reads all single events with one call and each block with one."""
+    """Reads entries as they come: the single events of a chunk with one call, and each block with one."""
 
     def __init__(self, contract: Contract) -> None:
         self.contract = contract
         self.entries = 0
         self.events = 0
         self._chunks: list[Entries] = []
-        self._singles: list[bytes] = []
-        self._single_places: list[int] = []
-        self._blocks: dict[int, Parsed] = {}
+        self._parts: list[tuple[NDArray[np.int64], Parsed]] = []
+        """What was read, and of each of its events the entry it came in."""
         self._origins: dict[int, str] = {}
 
     def before_second_copy(self, entries: Entries) -> Entries:
@@ -115,45 +114,41 @@ class _Reader:
         return entries
 
     def take(self, entries: Entries) -> None:
-        """Take a chunk; blocks are read at once, to know how many events they hold."""
+        """Read a chunk."""
         self._chunks.append(entries)
         self._origins.update((self.entries + place, origin) for place, origin in entries.replay_of.items())
-        if BLOCK not in entries.kinds and UNKNOWN not in entries.kinds:
-            self._singles += entries.payloads
-            self._single_places += range(self.entries, self.entries + len(entries))
-            self.events += len(entries)
+        singles = [place for place, kind in enumerate(entries.kinds) if kind == JSON]
+        if len(singles) == len(entries):
+            self._add(
+                np.arange(self.entries, self.entries + len(singles)),
+                parse_json(self.contract, entries.payloads),
+            )
         else:
-            for place, (kind, payload) in enumerate(
-                zip(entries.kinds, entries.payloads, strict=True), start=self.entries
-            ):
+            if singles:
+                events = parse_json(self.contract, [entries.payloads[place] for place in singles])
+                self._add(self.entries + np.array(singles, dtype=np.int64), events)
+            for place, kind in enumerate(entries.kinds):
                 if kind == BLOCK:
-                    self._blocks[place] = parse_block(self.contract, payload)
-                    self.events += self._blocks[place].frame.height
+                    block = parse_block(self.contract, entries.payloads[place])
                 elif kind == UNKNOWN:
-                    self._blocks[place] = unreadable(self.contract, payload, UNKNOWN_FRAMING)
-                    self.events += 1
+                    block = unreadable(self.contract, entries.payloads[place], UNKNOWN_FRAMING)
                 else:
-                    self._singles.append(payload)
-                    self._single_places.append(place)
-                    self.events += 1
+                    continue
+                self._add(np.full(block.frame.height, self.entries + place), block)
         self.entries += len(entries)
+
+    def _add(self, entry: NDArray[np.int64], part: Parsed) -> None:
+        self._parts.append((entry, part))
+        self.events += part.frame.height
 
     def batch(self, shard: Shard, start: int, end: int) -> Batch:
         """Everything taken, as one batch in the order of the log."""
-        parts = [parse_json(self.contract, self._singles)] if self._singles or not self._blocks else []
-        parts += self._blocks.values()
+        places = [entry for entry, _ in self._parts]
+        parts = [part for _, part in self._parts] or [parse_json(self.contract, [])]
         heights = [part.frame.height for part in parts]
-        # The entry of each event, first in the order of the parts (singles, then blocks), then in the order of the log.
-        entry = np.concatenate(
-            [
-                np.array(self._single_places, dtype=np.int64),
-                np.repeat(
-                    np.fromiter(self._blocks, dtype=np.int64),
-                    [part.frame.height for part in self._blocks.values()],
-                ),
-            ]
-        )
-        order = np.argsort(entry, kind="stable") if self._singles and self._blocks else None
+        # The entry of each event, first in the order in which they were read, then in the order of the log.
+        entry = np.concatenate(places) if places else np.empty(0, dtype=np.int64)
+        order = np.argsort(entry, kind="stable") if (np.diff(entry) < 0).any() else None
         rows = pl.concat([part.frame for part in parts], rechunk=False)
         virtual = self._column("virtual_ms", NO_VIRTUAL_TIME)[entry]
         firsts = np.cumsum([0, *heights])

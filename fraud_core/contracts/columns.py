@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from fraud_core.contracts.arrow import text_column
+from fraud_core.contracts.arrow import TextColumn
 from fraud_core.contracts.model import Contract, Field
 from fraud_core.contracts.scanner import ABSENT, Scanned
 from fraud_core.payloads import PADDING, Payloads
@@ -82,11 +82,9 @@ def _texts(field: Field, payloads: Payloads, spans: npt.NDArray[np.int64], caref
                 place += len(text)
                 written.append(text)
         more = b"".join((*written, PADDING))
-    views = np.empty((len(spans), 2), dtype=np.uint64)
-    out = np.empty(text_size(spans), dtype=np.uint8)
-    size, nulls = gather(data, np.frombuffer(more, dtype=np.uint8), spans, views, out)
-    present = spans[:, 0] != -1 if nulls else None
-    return text_column(field.name, views, out[:size], present)
+    column = TextColumn(len(spans), text_size(spans))
+    size, nulls = gather(data, np.frombuffer(more, dtype=np.uint8), spans, column.views, column.text)
+    return column.series(field.name, size, spans[:, 0] != -1 if nulls else None)
 
 
 def _lists(field: Field, payloads: Payloads, spans: npt.NDArray[np.int64], careful: Careful) -> pl.Series:

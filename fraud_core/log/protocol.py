@@ -69,7 +69,7 @@ class Entries:
     offsets: NDArray[np.int64]
     append_ms: NDArray[np.int64]
     kinds: list[Kind]
-    payloads: list[bytes]
+    payloads: Sequence[bytes]
     virtual_ms: NDArray[np.int64]
     """NO_VIRTUAL_TIME (-1) where the entry has none."""
     end: int
