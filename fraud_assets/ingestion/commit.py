@@ -16,6 +16,7 @@ from deltalake import DeltaTable
 from fraud_assets.ingestion.failpoint import Failpoint
 from fraud_assets.ingestion.ledger import LedgerRow, instant
 from fraud_assets.ingestion.plan import Plan, next_plan
+from fraud_assets.ingestion.read_ahead import ReadAhead
 from fraud_assets.ingestion.reading import Batch, read_batch
 from fraud_assets.ingestion.replays import earlier_copies
 from fraud_assets.ingestion.rows import check_readable, main_rows, quarantine_rows
@@ -72,10 +73,11 @@ class ShardIngest:
         window: int,
         seal: Seal,
         failpoint: Failpoint,
+        ahead: ReadAhead | None = None,
     ) -> None:
         self.lake, self.log, self.contracts, self.shard = lake, log, contracts, shard
         self.order = (*tables_of(shard.stream), LEDGER)
-        self._window_size, self._seal, self._failpoint = window, seal, failpoint
+        self._window_size, self._seal, self._failpoint, self._ahead = window, seal, failpoint, ahead
         self._window: UniquenessWindow | None = None
         self._window_at = -1
         """Offset up to which the window has seen; any other start loads it again."""
@@ -84,6 +86,11 @@ class ShardIngest:
     def log_end(self) -> int:
         """Offset of the last entry in the log."""
         return self.log.end(self.shard)
+
+    def give_up(self) -> None:
+        """This shard goes no further in this run: what was read ahead of it keeps no room from others."""
+        if self._ahead is not None:
+            self._ahead.forget(self.shard)
 
     def step(self, upto: int, max_events: int) -> Commit | None:
         """Commit the next plan that begins before `upto`; None when there is nothing to do.
@@ -99,7 +106,7 @@ class ShardIngest:
             if plan is None:
                 return None
             self._failpoint("after_plan")
-            batch = read_batch(self.log, self.shard, plan, self.contracts, max_events)
+            batch = self._read(plan, max_events)
         except (LakeError, LostRange) as error:
             # Tables are opened one after another, and what another run has passed is trimmed: look again before alarming.
             if self._committed(self._open()) != committed:
@@ -108,6 +115,8 @@ class ShardIngest:
         self._failpoint("after_read")
         if batch.end == plan.start:
             return None
+        if self._ahead is not None and not plan.judged and len(batch) >= max_events:
+            self._ahead.begin(self.shard, batch.end, plan.end, max_events)
         versions = {name: table.version() for name, table in tables.items()}
         verdicts = self._verdicts(plan, batch, tables)
         self._failpoint("after_judge")
@@ -133,6 +142,11 @@ class ShardIngest:
             committed_at=row.committed_at,
             versions=versions,
         )
+
+    def _read(self, plan: Plan, max_events: int) -> Batch:
+        """The plan's events: read while the plan before it was committed, if that was a good guess, else read now."""
+        batch = self._ahead.take(self.shard, plan, max_events) if self._ahead is not None else None
+        return batch or read_batch(self.log, self.shard, plan, self.contracts, max_events)
 
     def _open(self) -> dict[str, DeltaTable]:
         """Fresh handles, opened against the order of commits: a plan that another run is at never looks out of order."""

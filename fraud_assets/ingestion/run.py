@@ -14,6 +14,7 @@ from typing import Literal
 from fraud_assets.ingestion.commit import Commit, ShardIngest
 from fraud_assets.ingestion.failpoint import Failpoint, armed
 from fraud_assets.ingestion.groups import EVERY_SHARD, ShardGroup
+from fraud_assets.ingestion.read_ahead import ReadAhead
 from fraud_assets.ingestion.sealing import Seal
 from fraud_assets.lake import STREAMS, Lake, compact, open_lake, stream_tables, tables_of
 from fraud_assets.lake.accepted import check_contracts, record_contracts
@@ -91,6 +92,7 @@ def run_ingest(
     """
     contracts = load_contracts(settings.contracts)
     lake, log = open_lake(settings), open_log(settings)
+    ahead = ReadAhead(open_log(settings), contracts) if plans_per_shard != 1 else None
     try:
         create_tables(lake, contracts, streams)
         if note := shards_note(settings, log, streams):
@@ -99,7 +101,14 @@ def run_ingest(
         seal = Seal.of(settings)
         shards = [
             ShardIngest(
-                lake, log, contracts, shard, window=settings.uniqueness_window, seal=seal, failpoint=hit
+                lake,
+                log,
+                contracts,
+                shard,
+                window=settings.uniqueness_window,
+                seal=seal,
+                failpoint=hit,
+                ahead=ahead,
             )
             for shard in group.shards(log, streams)
         ]
@@ -112,6 +121,8 @@ def run_ingest(
         run.raise_failures()
         return run.totals
     finally:
+        if ahead is not None:
+            ahead.close()
         log.close()
 
 
@@ -189,6 +200,7 @@ class _Run:
             if not self.failures:
                 self.failed_at = time.monotonic()
             self.failures[shard] = error
+            shard.give_up()
             return None
 
     def raise_failures(self) -> None:

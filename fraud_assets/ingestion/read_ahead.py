@@ -1,0 +1,71 @@
+"""Reading the range that probably comes next, on a thread of its own, while the plan before it is judged and committed.
+
+It is a guess and no promise: a step takes what was read only where it is exactly what its own plan asks for, and reads for
+itself otherwise. So the order of verdicts and commits stays as it was; only the waiting for the log is gone.
+"""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from fraud_assets.ingestion.plan import Plan
+from fraud_assets.ingestion.reading import Batch, read_batch
+from fraud_core.contracts import Contracts
+from fraud_core.errors import SpearheadError
+from fraud_core.log import Log, Shard
+
+_WORTH_IT = 4
+"""A batch of less than a quarter of a plan is read again, since more has come in meanwhile."""
+
+
+@dataclass(frozen=True)
+class _Guess:
+    shard: Shard
+    start: int
+    end: int
+    max_events: int
+    batch: Future[Batch]
+
+
+class ReadAhead:
+    """Reads at most one batch ahead, so that memory stays bounded however many shards there are. `log` is its own."""
+
+    def __init__(self, log: Log, contracts: Contracts) -> None:
+        self._log, self._contracts = log, contracts
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
+        self._guess: _Guess | None = None
+
+    def begin(self, shard: Shard, start: int, end: int, max_events: int) -> None:
+        """Read what follows `start`, up to `end`; nothing while another shard's batch waits."""
+        if self._guess is None and start < end:
+            plan = Plan(start, end, (), judged=False)
+            batch = self._thread.submit(read_batch, self._log, shard, plan, self._contracts, max_events)
+            self._guess = _Guess(shard, start, end, max_events, batch)
+
+    def take(self, shard: Shard, plan: Plan, max_events: int) -> Batch | None:
+        """The batch of `plan`, if it is the one that was read; waits for it then."""
+        guess = self._guess
+        if guess is None or guess.shard != shard:
+            return None
+        self._guess = None
+        fits = not plan.judged and (guess.start, guess.max_events) == (plan.start, max_events)
+        if not fits or guess.end > plan.end:
+            guess.batch.cancel()
+            return None
+        try:
+            batch = guess.batch.result()
+        except SpearheadError:  # read again, and let that attempt say what is wrong
+            return None
+        enough = len(batch) * _WORTH_IT >= max_events or guess.end == plan.end
+        return batch if enough and batch.end > batch.start else None
+
+    def forget(self, shard: Shard) -> None:
+        """Drop what was read for a shard."""
+        if self._guess is not None and self._guess.shard == shard:
+            self._guess.batch.cancel()
+            self._guess = None
+
+    def close(self) -> None:
+        """Wait for the thread and drop what it read."""
+        self._thread.shutdown(cancel_futures=True)
+        self._guess = None
+        self._log.close()
