@@ -136,16 +136,16 @@ class Settings(BaseSettings):
     """Seconds between two looks of the metrics exporter; a scrape in between gets the last one."""
 
     # -- upkeep and retention (0: kept for ever)
-    vacuum_after_h: int = Field(168, ge=24)
+    vacuum_after_h: int = Field(24, ge=2)
     """Hours for which files that a table no longer needs are kept for those who still read an older version."""
-    table_log_h: int = Field(24, ge=1)
-    """Hours for which the commits of a table's past are kept beside its checkpoints."""
     retain_transactions_days: int = Field(0, ge=0)
     """Days after their event date for which transactions and their features are kept."""
     retain_decisions_days: int = Field(0, ge=0)
     """Days after their event date for which decisions are kept."""
     retain_quarantine_days: int = Field(90, ge=0)
     """Days after their verdict for which quarantined events are kept."""
+    retain_quality_days: int = Field(400, ge=0)
+    """Days for which data-quality results are kept."""
     retain_ledger_days: int = Field(30, ge=0)
     """Days after which rows of the ledger are joined, some hundred into one; counts and ranges stay."""
     retain_training_sets_days: int = Field(30, ge=0)

@@ -32,8 +32,12 @@ class StreamProof:
     def add_ids(self, ids: pl.Series) -> None:
         """Count readable ids."""
         known = ids.drop_nulls()
-        self.ids += len(known)
-        self.id_hash_sum = (self.id_hash_sum + id_hash_sum(known.to_list())) & _MASK
+        self.add_sum(len(known), id_hash_sum(known.to_list()))
+
+    def add_sum(self, ids: int, hash_sum: int) -> None:
+        """Count ids that are known by their number and sum alone."""
+        self.ids += ids
+        self.id_hash_sum = (self.id_hash_sum + hash_sum) & _MASK
 
 
 @dataclass

@@ -13,8 +13,14 @@ def reason_codes(contracts: Contracts, stream: str) -> list[tuple[str, str]]:
     """Code and promise, in the order in which an event's reasons are given."""
     own = [
         (VIRTUAL_TIME, "A virtual time is never later than the append, nor before 1970"),
-        (NO_ORIGIN, "An entry that brings an event back from quarantine names that one event, of the same stream"),
-        (REPLAYED_BEFORE, "Of the copies of an event that were brought back, no other is in the table with another body"),
+        (
+            NO_ORIGIN,
+            "An entry that brings an event back from quarantine names that one event, of the same stream",
+        ),
+        (
+            REPLAYED_BEFORE,
+            "Of the copies of an event that were brought back, no other is in the table with another body",
+        ),
     ]
     own += [(check.code, check.words) for check in contracts.for_stream(stream).checks]
     if stream == DECISIONS:

@@ -16,6 +16,7 @@ from fraud_assets.ingestion.ledger import breaks, ledger_rows
 from fraud_assets.ingestion.plan import Plan
 from fraud_assets.ingestion.proof import StreamProof, VerifyResult
 from fraud_assets.ingestion.reading import read_batch
+from fraud_assets.ingestion.retired import Retired, retired_rows
 from fraud_assets.ingestion.sequence import unlogged_updates
 from fraud_assets.lake import DECISIONS, STREAMS, Lake, open_lake, rows_of, tables_of
 from fraud_core.contracts import Contract, Contracts, load_contracts
@@ -136,9 +137,13 @@ class _StreamCheck:
             counted.append(rows.select("_offset", "_index"))
             back = rows["_replay_of"].drop_nulls()
             wanted = ranges["valid"] if name in self.mains else ranges["duplicates"] + ranges["violations"]
-            self._check_counts(name, shard, rows, ranges, wanted.to_numpy())
+            gone = retired_rows(
+                self.lake, self.tables[name], name, shard, after=ranges["start"][0], upto=ranges["end"][-1]
+            )
+            self._check_counts(name, shard, rows, ranges, wanted.to_numpy(), gone=gone)
             if name in (self.quarantine, self.mains[-1]):
-                self.proof.replayed += len(back)
+                self.proof.replayed += len(back) + gone.replayed
+                self.proof.add_sum(gone.ids, gone.id_hash_sum)
                 self.proof.add_ids(rows.filter(pl.col("_replay_of").is_null())["id"])
             if name == self.mains[-1]:
                 self._check_brought_back(back)
@@ -160,13 +165,21 @@ class _StreamCheck:
             )
 
     def _check_counts(
-        self, name: str, shard: Shard, rows: pl.DataFrame, ranges: pl.DataFrame, wanted: Any
+        self,
+        name: str,
+        shard: Shard,
+        rows: pl.DataFrame,
+        ranges: pl.DataFrame,
+        wanted: Any,
+        *,
+        gone: Retired,
     ) -> None:
         repeated = rows.height - rows.select("_offset", "_index").n_unique()
         which = np.searchsorted(
             ranges["end"].to_numpy(), rows.unique(["_offset", "_index"])["_offset"].to_numpy()
         )
         found = np.bincount(which, minlength=ranges.height)
+        np.add.at(found, np.searchsorted(ranges["end"].to_numpy(), gone.ends), gone.rows)
         missing, extra = int(np.maximum(wanted - found, 0).sum()), int(np.maximum(found - wanted, 0).sum())
         self.proof.duplicated += repeated + extra
         self.proof.lost += missing

@@ -197,7 +197,9 @@ def _bounds(table: DeltaTable) -> list[str]:
 def _configuration(statistics: Sequence[str]) -> dict[str, str | None]:
     configuration: dict[str, str | None] = {
         "delta.checkpointInterval": "100",
-        "delta.logRetentionDuration": "interval 7 days",
+        # Upkeep and every compaction remove the past of the log sooner: opening and committing list what is there.
+        "delta.logRetentionDuration": "interval 1 days",
+        "delta.deletedFileRetentionDuration": "interval 1 days",
     }
     if statistics:
         configuration[_BOUNDS] = ",".join(statistics)

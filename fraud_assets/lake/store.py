@@ -6,14 +6,19 @@ when it honours `If-None-Match`, and one that ignores it loses rows without a wo
 
 import contextlib
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from obstore.exceptions import AlreadyExistsError, BaseError
-from obstore.store import S3Store
+from obstore.store import LocalStore, ObjectStore, S3Store
 
 from fraud_core.errors import LakeError, UnsafeStore
 from fraud_core.settings import Settings
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig
 
 
 def is_object_store(uri: str) -> bool:
@@ -45,6 +50,23 @@ def storage_options(settings: Settings) -> dict[str, str]:
     return {name: value for name, value in options.items() if value}
 
 
+def object_store(uri: str, options: Mapping[str, str], *, hasty: bool = False) -> ObjectStore:
+    """The files beneath an address, whether it is a path or an object store. `hasty` gives up soon instead of trying again."""
+    if not is_object_store(uri):
+        return LocalStore(uri)
+    address = urlsplit(uri)
+    client: ClientConfig = {"allow_http": "allow_http" in options}
+    if hasty:
+        client |= {"timeout": "10s", "connect_timeout": "5s"}
+    return S3Store(
+        address.netloc,
+        prefix=address.path.strip("/") or None,
+        config={name: value for name, value in options.items() if name.startswith("aws_")},  # type: ignore[arg-type]
+        client_options=client,
+        retry_config={"max_retries": 2} if hasty else None,
+    )
+
+
 def probe_store(settings: Settings) -> None:
     """Refuse a store that must not be written to. Raises UnsafeStore, or LakeError when it cannot be reached."""
     if is_object_store(settings.lake_uri):
@@ -71,16 +93,7 @@ def _probe_path(root: Path, marker: str) -> None:
 
 def _probe_conditional_put(settings: Settings) -> None:
     """Two puts of one object that must not exist: the second has to be refused."""
-    options = storage_options(settings)
-    address = urlsplit(settings.lake_uri)
-    config = {name: value for name, value in options.items() if name.startswith("aws_")}
-    store = S3Store(
-        address.netloc,
-        prefix=address.path.strip("/") or None,
-        config=config,  # type: ignore[arg-type]
-        client_options={"allow_http": "allow_http" in options, "timeout": "10s", "connect_timeout": "5s"},
-        retry_config={"max_retries": 2},
-    )
+    store = object_store(settings.lake_uri, storage_options(settings), hasty=True)
     name = f"_probe/{uuid.uuid4().hex}"
     where = f"{settings.lake_uri} (endpoint {settings.s3_endpoint or 'default'})"
     try:

@@ -11,6 +11,7 @@ from fraud_assets.orchestration.quality.schedules import (
     quality_reports,
 )
 from fraud_assets.orchestration.training.schedules import history_release, model_release, weekly_model
+from fraud_assets.orchestration.upkeep.schedules import nightly_upkeep, upkeep
 
 jobs = [
     feature_refresh,
@@ -21,7 +22,15 @@ jobs = [
     quality_refresh,
     quality_reports,
     state_rebuild,
+    upkeep,
 ]
-schedules = [daily_reports, frequent_labels, hourly_features, hourly_quality, weekly_model]
+schedules = [
+    daily_reports,
+    frequent_labels,
+    hourly_features,
+    hourly_quality,
+    nightly_upkeep,
+    weekly_model,
+]
 checks = report_checks
 sensors = [keep_ingesting]
