@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 import uuid
 from pathlib import Path
 from typing import Any, Final
@@ -60,6 +61,16 @@ def make_topics(
     """The topics of the settings' namespace."""
     names = [f"{settings.namespace}.{stream}" for stream in STREAMS]
     create_topics(of_servers(settings.kafka_servers), names, partitions=partitions, settings=topic_settings)
+
+
+def make_topics_again(settings: Settings) -> None:
+    """Create what was deleted, once the broker has let go of it."""
+    deadline = time.monotonic() + 60
+    names = {f"{settings.namespace}.{stream}" for stream in STREAMS}
+    connection = of_servers(settings.kafka_servers)
+    while not create_topics(connection, sorted(names), partitions=1):
+        assert time.monotonic() < deadline, "the deleted topic stayed"
+        time.sleep(0.05)
 
 
 def alter_topics(settings: Settings, values: dict[str, str]) -> None:

@@ -23,12 +23,14 @@ from fraud_core.errors import CommitRefused
 from fraud_core.log import Log, Manifest, json_entry, open_log
 from fraud_core.settings import Settings
 
-pytestmark = pytest.mark.valkey
 MakeEvent = Callable[..., bytes]
 
 
 class Killed(Exception):
     """Stands for SIGKILL: nothing of the run goes on."""
+
+
+MakeDrill = Callable[[int, Settings], "Drill"]
 
 
 class Drill:
@@ -93,26 +95,31 @@ class Drill:
 
 
 @pytest.fixture
-def drills(
-    settings: Settings,
+def drills(settings: Settings, make_drill: MakeDrill) -> Iterator[Callable[[int], tuple[Drill, Settings]]]:
+    """Drills on Redis, each with a log and a lake of its own."""
+    made: list[Drill] = []
+
+    def make(seed: int) -> tuple[Drill, Settings]:
+        number = len(made)
+        own = settings.changed(home=settings.home / str(number), namespace=f"drill{number}")
+        made.append(make_drill(seed, own))
+        return made[-1], own
+
+    yield make
+    for drill in made:
+        drill.log.close()
+
+
+@pytest.fixture
+def make_drill(
     event: MakeEvent,
     decision: MakeEvent,
     contracts: Contracts,
     strict_contracts_folder: Path,
-) -> Iterator[Callable[[int], tuple[Drill, Settings]]]:
+) -> MakeDrill:
     strict = load_contracts(strict_contracts_folder)
-    logs: list[Log] = []
 
-    def make(seed: int) -> tuple[Drill, Settings]:
-        own = Settings(
-            **{
-                **settings.model_dump(),
-                "home": settings.home / str(len(logs)),
-                "namespace": f"drill{len(logs)}",
-                "_env_file": None,
-            }
-        )
-        logs.append(open_log(own))
+    def make(seed: int, own: Settings) -> Drill:
         lake = open_lake(own)
         create_tables(lake, contracts, ("transactions", "decisions"))
         random = Random(seed)
@@ -121,13 +128,12 @@ def drills(
             lambda number: event(number, amount=amounts(number)),
             lambda number: decision(number, inner={"amount": amounts(number)}),
         ]
-        return Drill(random, lake, logs[-1], [contracts, strict], makes), own
+        return Drill(random, lake, open_log(own), [contracts, strict], makes)
 
-    yield make
-    for log in logs:
-        log.close()
+    return make
 
 
+@pytest.mark.valkey
 @hypothesis_settings(
     max_examples=5,
     deadline=None,
@@ -140,6 +146,18 @@ def test_no_order_of_deaths_and_meetings_loses_or_doubles_an_event(
     reconcile(*drills(seed), rounds=8, path=tmp_path / "manifest.json")
 
 
+@pytest.mark.kafka
+def test_on_kafka_no_order_of_deaths_and_meetings_loses_or_doubles_an_event(
+    kafka_settings: Settings, make_drill: MakeDrill, tmp_path: Path
+) -> None:
+    drill = make_drill(3, kafka_settings)
+    reconcile(drill, kafka_settings, rounds=12, path=tmp_path / "manifest.json")
+    drill.log.close()
+    assert drill.kills > 2
+    assert drill.nested > 0
+
+
+@pytest.mark.valkey
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_hundreds_of_deaths_and_meetings_lose_and_double_nothing(
