@@ -175,7 +175,7 @@ class _Run:
                     plans[shard] += commit is not None
                     if shard in self.failures or plans[shard] == plans_per_shard:
                         del due[shard]
-                away_since = None
+                    away_since = None
             except LogUnavailable as error:
                 away_since = away_since or time.monotonic()
                 if time.monotonic() - away_since > _PATIENCE_S:
