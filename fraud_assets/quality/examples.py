@@ -17,6 +17,8 @@ _PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z_-]{0,31}[0-9]{0,3}", re.ASCII)
 _HIDDEN = "•••"
 _EXAMPLES = 3
 _WIDTH = 48
+_LONGEST = 2_000
+"""Characters of a value that are looked at."""
 _TELLING = 4
 """Characters from which on a value can tell whose it is."""
 
@@ -38,24 +40,20 @@ class Examples:
             if payload is None:
                 continue
             event = _event(payload)
-            own = set(self._personal(event))
-            personal |= own
+            personal.update(self._personal(event))
             for code in codes:
                 shown = found.setdefault(code, {})
                 if len(shown) < _EXAMPLES:
-                    shown[_without_parts(self._example(code, event, payload), own)] = None
+                    shown[self._example(code, event, payload)[:_LONGEST]] = None
         # At the end: what is personal in one row may stand in the wrong place of one that came before.
-        return {
-            code: tuple(dict.fromkeys(_cut(_without(text, personal)) for text in shown))
-            for code, shown in found.items()
-        }
+        hide = _Hiding(personal, [text for shown in found.values() for text in shown])
+        return {code: tuple(dict.fromkeys(hide(text) for text in shown)) for code, shown in found.items()}
 
     def _personal(self, event: dict[str, Any] | None) -> Iterator[str]:
-        """What personal columns hold, in whole and word by word."""
+        """What personal columns hold, in whole, as JSON writes it, and word by word."""
         for name in self.private:
             for text in _texts((event or {}).get(name)):
-                yield text
-                yield from _WORD.findall(text)
+                yield from (text, json.dumps(text, ensure_ascii=False)[1:-1], *_WORD.findall(text))
 
     def _example(self, code: str, event: dict[str, Any] | None, payload: bytes) -> str:
         if event is None:
@@ -96,22 +94,18 @@ def _texts(value: object) -> Iterator[str]:
         yield str(value)
 
 
-def _without_parts(text: str, personal: set[str]) -> str:
-    """Hide personal values also where they are a part of a word."""
-    for each in sorted(personal, key=len, reverse=True):
-        if len(each) >= _TELLING and each in text:
+class _Hiding:
+    """Hides personal values in some texts, also where they are a part of a word."""
+
+    def __init__(self, personal: set[str], texts: Sequence[str]) -> None:
+        # There may be a million values and some hundred short texts: most values are ruled out by how they begin.
+        together = "\n".join(texts)
+        beginnings = {together[at : at + _TELLING] for at in range(len(together))}
+        there = [each for each in personal if len(each) >= _TELLING and each[:_TELLING] in beginnings]
+        self.values = sorted((each for each in there if each in together), key=len, reverse=True)
+
+    def __call__(self, text: str) -> str:
+        for each in self.values:
             text = text.replace(each, _HIDDEN)
-    return text
-
-
-def _without(text: str, personal: set[str]) -> str:
-    if len(text) >= _TELLING and text in personal:
-        return _HIDDEN
-    hidden = _WORD.sub(
-        lambda word: _HIDDEN if len(word[0]) >= _TELLING and word[0] in personal else word[0], text
-    )
-    return _LONG_NUMBER.sub(_HIDDEN, hidden)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"
+        hidden = _LONG_NUMBER.sub(_HIDDEN, text)
+        return hidden if len(hidden) <= _WIDTH else hidden[: _WIDTH - 1] + "…"

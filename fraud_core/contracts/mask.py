@@ -31,7 +31,7 @@ def mask(contract: Contract, frame: pl.DataFrame) -> pl.DataFrame:
 def mask_value(contract: Contract, name: str, value: object) -> str:
     """One value of a field, masked."""
     field = contract.by_name.get(name)
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
     if field is not None and field.pii == "none":
         return text
     if field is not None and field.pii == "pseudonym" and isinstance(value, str) and len(value) > 8:
