@@ -132,6 +132,8 @@ class Settings(BaseSettings):
     """The same for the stream scorer."""
     reader_stalled_s: float = Field(900.0, gt=0)
     """A reader that stands still although entries have waited for longer than this is stalled: it keeps the log from being trimmed."""
+    dagster_url: str = ""
+    """Address of Dagster's webserver, such as http://dagster:80. Empty: the local platform's."""
     exporter_interval_s: float = Field(15.0, ge=1)
     """Seconds between two looks of the metrics exporter; a scrape in between gets the last one."""
 

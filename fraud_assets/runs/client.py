@@ -109,7 +109,7 @@ class DagsterClient:
     """Launches and watches runs on the webserver at `settings.host:settings.dagster_port`."""
 
     def __init__(self, settings: Settings):
-        self.url = f"http://{settings.host}:{settings.dagster_port}"
+        self.url = settings.dagster_url.rstrip("/") or f"http://{settings.host}:{settings.dagster_port}"
         self._lake = settings.lake_uri
 
     def reachable(self) -> bool:

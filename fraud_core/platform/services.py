@@ -33,6 +33,8 @@ def local_services(settings: Settings, commands: Collection[str]) -> list[Servic
         log = ("valkey",)
     services += _dagster(settings, log)
     services.append(_reports(settings))
+    if "exporter" in commands:
+        services.append(_exporter(settings))
     serving_after = log
     if "triton" in commands and starts_triton(settings):
         services.append(_triton(settings))
@@ -150,6 +152,18 @@ def _reports(settings: Settings) -> Service:
         ports=(Port(settings.reports_port, "SPEARHEAD_REPORTS_PORT"),),
         environment=_environment(settings),
         address=settings.reports_url,
+    )
+
+
+def _exporter(settings: Settings) -> Service:
+    url = f"http://{settings.host}:{settings.exporter_port}"
+    return Service(
+        "exporter",
+        _spearhead("exporter"),
+        ready=HttpReady(f"{url}/livez"),  # it says itself what is not there, so it waits for nothing
+        ports=(Port(settings.exporter_port, "SPEARHEAD_EXPORTER_PORT"),),
+        environment=_environment(settings),
+        address=f"{url}/metrics",
     )
 
 
