@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,32 @@ from fraud_core.log import Log, open_log
 from fraud_core.settings import PACKAGED_CONTRACTS, Settings
 
 MakeEvent = Callable[..., bytes]
+
+
+STORES = (
+    "path",
+    # A second of CPU and more a test, in the store's own process: with the long drills.
+    pytest.param("s3", marks=[pytest.mark.s3, pytest.mark.slow]),
+)
+"""The lake on the local disk, and in a real S3 server: for modules that say `ON_EVERY_STORE = True`."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if getattr(metafunc.module, "ON_EVERY_STORE", False) and "settings" in metafunc.fixturenames:
+        metafunc.parametrize("settings", STORES, indirect=True)
+
+
+@pytest.fixture
+def settings(settings: Settings, request: pytest.FixtureRequest) -> Settings:
+    """Settings of an empty log and an empty lake, in the store that the test is for."""
+    if getattr(request, "param", "path") == "path":
+        return settings
+    return settings.changed(
+        lake=f"s3://lake/{uuid.uuid4().hex}",
+        s3_endpoint=request.getfixturevalue("object_store"),
+        s3_access_key="key",
+        s3_secret_key="secret",
+    )
 
 
 @pytest.fixture(scope="session")

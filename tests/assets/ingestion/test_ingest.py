@@ -21,6 +21,7 @@ from fraud_core.log import Entry, Log, Manifest, block_entry, json_entry, open_l
 from fraud_core.settings import Settings
 
 pytestmark = pytest.mark.valkey
+ON_EVERY_STORE = True
 MakeEvent = Callable[..., bytes]
 DAY_MS = 86_400_000
 
@@ -163,6 +164,7 @@ def test_a_fresh_run_per_plan_and_one_long_run_agree(
         own = settings.model_copy(
             update={
                 "home": settings.home / drive,
+                "lake": f"{settings.lake}/{drive}" if settings.lake else "",
                 "namespace": drive,
                 "uniqueness_window": window,
                 "plan_max_events": 4,

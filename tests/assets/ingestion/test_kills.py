@@ -15,6 +15,7 @@ from fraud_core.log import Log, Manifest, json_entry
 from fraud_core.settings import Settings
 
 pytestmark = pytest.mark.valkey
+ON_EVERY_STORE = True
 MakeEvent = Callable[..., bytes]
 BETWEEN_COMMITS = (
     "after_quarantine_commit",

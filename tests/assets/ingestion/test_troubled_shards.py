@@ -14,6 +14,7 @@ from fraud_core.log import Log, json_entry, open_log
 from fraud_core.settings import Settings
 
 pytestmark = pytest.mark.valkey
+ON_EVERY_STORE = True
 MakeEvent = Callable[..., bytes]
 
 

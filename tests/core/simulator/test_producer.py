@@ -25,6 +25,8 @@ from fraud_core.simulator.producer import Form, Producer
 from fraud_core.simulator.rhythm import DAY_MS
 
 SPEC = WorldSpec(seed=5, accounts=300, merchants=200, events_per_day=700)
+NOW_MS = 1_790_000_000_000
+"""A fixed moment: what happens live is drawn from its start, and one minute in fifty holds no campaign."""
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +122,7 @@ def test_no_event_is_known_after_it_was_appended(settings: Settings) -> None:
 
 
 def test_every_kind_of_fault_is_made() -> None:
-    until_ms = 1_790_000_000_000
+    until_ms = NOW_MS
     chunks = History(World(SPEC), until_ms - 8 * DAY_MS, until_ms, 0.2).chunks()
     assert {fault.kind for chunk in chunks for fault in chunk.faults} == set(KINDS)
 
@@ -128,7 +130,7 @@ def test_every_kind_of_fault_is_made() -> None:
 def test_live_events_go_on_with_the_same_world(settings: Settings, contracts: Contracts) -> None:
     log = open_log(settings)
     producer = Producer(log, form="json", virtual=False)
-    now_ms = int(time.time() * 1000)
+    now_ms = NOW_MS
     world = World(SPEC)
     live = Live(world, now_ms - 60_000, faults=0.02, label_delay_ms=5_000)
     past = next(History(world, now_ms - DAY_MS, now_ms).chunks()).transactions
@@ -161,7 +163,7 @@ def test_the_manifest_survives_the_disk(settings: Settings, tmp_path: Path) -> N
 
 
 def test_a_moment_may_hold_fraud_alone() -> None:
-    now_ms = int(time.time() * 1000)
+    now_ms = NOW_MS
     live = Live(World(replace(SPEC, fraud_share=0.2)), now_ms)
     steps = (live.step(now_ms + step, now_ms + step + 1, 1).transactions for step in range(3_000))
     assert any(rows.height and rows["_scenario"].null_count() == 0 for rows in steps)
