@@ -17,6 +17,7 @@ from fraud_core.contracts import load_contracts
 from fraud_core.errors import SettingsError
 from fraud_core.log import open_log
 from fraud_core.settings import Settings, load_settings
+from tests.assets.lake.object_store import in_store
 
 pytestmark = pytest.mark.valkey
 
@@ -39,13 +40,24 @@ def test_runs_killed_at_every_step_lose_and_double_nothing(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_hundred_deaths_lose_and_double_nothing(tmp_path: Path) -> None:
-    found = drill_ingest(load_settings(_env_file=None, home=tmp_path), kills=100, seed=4)
+def test_five_deaths_at_every_step_and_as_many_at_random_lose_and_double_nothing(tmp_path: Path) -> None:
+    kills = 9 * len(FAILPOINTS)
+    found = drill_ingest(load_settings(_env_file=None, home=tmp_path), kills=kills, seed=4)
     assert found.ok, found.problems
-    assert found.kills == 100
+    assert found.kills == kills
     assert all(found.kills_per_point[point] >= 5 for point in FAILPOINTS)
-    assert found.broker_kills == 5
+    assert found.broker_kills >= 4
     assert found.refused > 0
+
+
+@pytest.mark.slow
+@pytest.mark.s3
+@pytest.mark.timeout(900)
+def test_deaths_in_an_object_store_lose_and_double_nothing(tmp_path: Path, object_store: str) -> None:
+    settings = in_store(object_store, tmp_path)
+    found = drill_ingest(settings, kills=2 * len(FAILPOINTS), seed=6, lake=settings.lake)
+    assert found.ok, found.problems
+    assert found.lake.startswith(settings.lake)
 
 
 def test_every_failpoint_gets_its_share_of_the_kills() -> None:
