@@ -7,10 +7,9 @@ Append times are the broker's (LogAppendTime): every reader and every retry must
 """
 
 import itertools
-import time
 import zlib
 from collections.abc import Sequence
-from functools import partial
+from concurrent.futures import Future
 from typing import Any, Final
 
 import numpy as np
@@ -19,31 +18,18 @@ from numpy.typing import NDArray
 from fraud_core.errors import LogError, LostRange
 from fraud_core.log.counting import TallyByReading
 from fraud_core.log.framing import (
-    BLOCK_FIELD,
-    EVENTS_FIELD,
     JSON_FIELD,
-    REPLAY_FIELD,
-    VIRTUAL_FIELD,
     from_fields,
-    to_fields,
 )
+from fraud_core.log.kafka_appender import FRAMING_HEADER, HEADER_OF, Appender
 from fraud_core.log.kafka_connection import Connection
 from fraud_core.log.kafka_positions import Positions
 from fraud_core.log.kafka_reader import OutOfRange, PartitionReader
 from fraud_core.log.protocol import BLOCK, JSON, NO_VIRTUAL_TIME, Entries, Entry, Kind, Shard, Tally
 
-FRAMING_HEADER: Final = "spearhead-framing"
-"""`a1` for a block; a message without it is one JSON event (`j1`), so that any producer may send such."""
 _OURS: Final = "spearhead-"
-_HEADER_OF: Final = {
-    VIRTUAL_FIELD: "spearhead-virtual-ms",
-    REPLAY_FIELD: "spearhead-replay-of",
-    EVENTS_FIELD: "spearhead-events",
-}
-_FIELD_OF: Final = {header: field for field, header in _HEADER_OF.items()}
+_FIELD_OF: Final = {header: field for field, header in HEADER_OF.items()}
 _APPEND_TIME: Final = 2
-_NO_WAIT_S: Final = 0.0
-_GRACE_S: Final = 5.0
 
 
 class KafkaLog:
@@ -52,7 +38,7 @@ class KafkaLog:
     def __init__(self, connection: Connection, *, namespace: str = "spearhead", trim: bool = False) -> None:
         self._connection, self._namespace, self._may_trim = connection, namespace, trim
         self._positions = Positions(connection, namespace)
-        self._producer: Any = None
+        self._appender: Appender | None = None
         self._readers: dict[Shard, PartitionReader] = {}
         self._counts: dict[str, int] = {}
         self._tallies: dict[Shard, TallyByReading] = {}
@@ -71,38 +57,31 @@ class KafkaLog:
         *,
         shard: int | None = None,
     ) -> list[int]:
+        return self.append_soon(stream, entries, keys, shard=shard).result()
+
+    def append_soon(
+        self,
+        stream: str,
+        entries: Sequence[Entry],
+        keys: Sequence[str] | None = None,
+        *,
+        shard: int | None = None,
+    ) -> "Future[list[int]]":
+        """As `append`, for whoever cannot wait in a thread: the offsets come with the future. The first call to a stream
+        asks the broker about it, and waits for the answer."""
         if stream not in self._counts:
             _, self._counts[stream] = self._describe(stream)
-        count, topic = self._counts[stream], self.topic(stream)
+        count = self._counts[stream]
         if shard is not None and not 0 <= shard < count:
             raise LogError(
-                f"A shard of {stream} below {count} was expected, found {shard}: the topic {topic} has {count} partitions."
+                f"A shard of {stream} below {count} was expected, found {shard}: the topic has {count} partitions."
             )
-        producer = self._open_producer()
-        offsets, done, failed = [0] * len(entries), list[int](), list[Any]()
-
-        def delivered(place: int, error: Any, message: Any) -> None:
-            if error is not None:
-                failed.append(error)
-            else:
-                offsets[place] = message.offset() + 1
-            done.append(place)
-
-        for place, entry in enumerate(entries):
-            to: dict[str, Any] = {}
-            if keys is not None:
-                to["key"] = keys[place].encode()
-            if shard is not None:
-                to["partition"] = shard
-            elif keys is None:  # equal payloads together, so that a repeated event meets its first copy
-                to["partition"] = zlib.crc32(entry.payload) % count if count > 1 else 0
-            self._produce(producer, topic, entry, partial(delivered, place), to)
-        deadline = time.monotonic() + self._connection.timeout_s + _GRACE_S
-        while len(done) < len(entries) and time.monotonic() < deadline:
-            producer.poll(0.05)
-        if failed or len(done) < len(entries):
-            raise self._not_appended(topic, failed, len(entries) - len(done))
-        return offsets
+        partitions: list[int] | None = None
+        if shard is not None or count == 1:
+            partitions = [shard or 0] * len(entries)
+        elif keys is None:  # equal payloads together, so that a repeated event meets its first copy
+            partitions = [zlib.crc32(entry.payload) % count for entry in entries]
+        return self._open_appender().submit(self.topic(stream), entries, keys, partitions)
 
     def end(self, shard: Shard) -> int:
         from confluent_kafka.admin import OffsetSpec
@@ -182,7 +161,9 @@ class KafkaLog:
         for reader in self._readers.values():
             reader.close()
         self._readers.clear()
-        self._producer = None
+        if self._appender is not None:
+            self._appender.close()
+            self._appender = None
 
     # -- safety
 
@@ -218,6 +199,11 @@ class KafkaLog:
                 if error.args[0].name() not in ("TOPIC_AUTHORIZATION_FAILED", "UNKNOWN_TOPIC_OR_PART"):
                     raise self._connection.translated(error.args[0], "describe its topics") from error
         return found
+
+    def _open_appender(self) -> Appender:
+        if self._appender is None or self._appender.broken:
+            self._appender = Appender(self._connection)
+        return self._appender
 
     def _describe(self, stream: str) -> tuple[str, int]:
         """The topic's id, which is the life of the log, and how many partitions it has."""
@@ -285,69 +271,6 @@ class KafkaLog:
             return int(asked[place].result().offset)
 
         return self._connection.ask(f"tell the offsets of {shard}", ask)
-
-    # -- appending
-
-    def _open_producer(self) -> Any:
-        if self._producer is None:
-            from confluent_kafka import Producer
-
-            self._producer = Producer(
-                self._connection.client_options(
-                    acks="all",
-                    enable_idempotence=True,
-                    partitioner="murmur2_random",  # as Java's clients route by key
-                    compression_type="lz4",
-                    linger_ms=2,
-                    batch_size=1 << 20,
-                    delivery_timeout_ms=int(self._connection.timeout_s * 1000),
-                )
-            )
-        return self._producer
-
-    def _produce(self, producer: Any, topic: str, entry: Entry, delivered: Any, to: dict[str, Any]) -> None:
-        from confluent_kafka import KafkaException
-
-        headers = _headers(entry)
-        if headers:
-            to["headers"] = headers
-        while True:
-            try:
-                producer.produce(topic, entry.payload, on_delivery=delivered, **to)
-                producer.poll(_NO_WAIT_S)
-                return
-            except BufferError:  # its queue is full
-                producer.poll(0.1)
-            except KafkaException as error:
-                raise self._not_appended(topic, [error.args[0]], 0, len(entry.payload)) from error
-
-    def _not_appended(self, topic: str, failed: list[Any], unknown: int, size: int = 0) -> LogError:
-        error = failed[0] if failed else None
-        if error is not None and error.name() in ("MSG_SIZE_TOO_LARGE", "_MSG_SIZE_TOO_LARGE"):
-            return LogError(
-                f"An entry{f' of {size:,} bytes' if size else ''} is larger than {topic} takes: smaller entries were expected. Send "
-                "smaller blocks, or raise SPEARHEAD_KAFKA_MAX_MESSAGE_BYTES and the topic's max.message.bytes."
-            )
-        if error is None or error.fatal():
-            self._producer = None
-        consequence = "Some of the entries may have been appended; the same events may be sent again."
-        if error is None:
-            return self._connection.unavailable(f"{unknown} entries were not confirmed in time", consequence)
-        found = self._connection.translated(error, f"append to {topic}")
-        return (
-            self._connection.unavailable(error.str(), consequence)
-            if found.__class__ is not LogError
-            else found
-        )
-
-
-def _headers(entry: Entry) -> list[tuple[str, bytes]]:
-    """The entry's framing, but for the name of a plain JSON event: that is what a message without headers is."""
-    fields = to_fields(entry)
-    headers = [(_HEADER_OF[name], value) for name, value in fields.items() if name in _HEADER_OF]
-    if entry.kind != JSON:
-        headers.append((FRAMING_HEADER, BLOCK_FIELD))
-    return headers
 
 
 def _entries(shard: Shard, messages: list[Any], end: int) -> Entries:

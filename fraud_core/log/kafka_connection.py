@@ -25,6 +25,7 @@ REFUSALS: Final = frozenset(
     }
 )
 """Errors that do not pass by waiting."""
+UNHARMED: Final = "Nothing was lost; try again when it is back."
 PASSING: Final = frozenset(
     {
         "NOT_LEADER_FOR_PARTITION",
@@ -76,9 +77,7 @@ class Connection:
             **own,
         }
 
-    def unavailable(
-        self, error: object, consequence: str = "Nothing was lost; try again when it is back."
-    ) -> LogUnavailable:
+    def unavailable(self, error: object, consequence: str = UNHARMED) -> LogUnavailable:
         """The error for a broker that does not do its part now."""
         heard = f" ({self.last_error})" if self.last_error and self.last_error not in str(error) else ""
         return LogUnavailable(
@@ -116,14 +115,14 @@ class Connection:
         except TimeoutError as error:
             raise self.unavailable(f"no answer in {self.timeout_s:.0f} s") from error
 
-    def translated(self, error: Any, what: str) -> LogError:
+    def translated(self, error: Any, what: str, consequence: str = UNHARMED) -> LogError:
         """A KafkaError as LogError: to wait for, or to act on."""
         if error.name() in REFUSALS:
             return LogError(
                 f"Kafka at {self.servers} refused to {what}: {error.str()}. Give the user of SPEARHEAD_KAFKA_USERNAME the rights "
                 "named in docs/operations.md (Kafka), or correct what is refused."
             )
-        return self.unavailable(error.str())
+        return self.unavailable(error.str(), consequence)
 
     def _heard(self, error: Any) -> None:
         self.last_error = error.str()
