@@ -8,15 +8,19 @@ import asyncio
 import contextlib
 import gc
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from fraud_core.contracts import Contracts, load_contracts
+from fraud_core.errors import LogUnavailable
 from fraud_core.features import AsyncOnlineState, FeatureSet, load_features
-from fraud_core.log import open_log
+from fraud_core.log import json_entry, open_log
+from fraud_core.log.open import open_kafka
 from fraud_core.settings import Settings
 from fraud_serving.models.live import LiveModels
 from fraud_serving.models.onnxruntime import OnnxRuntimeBackend
@@ -26,6 +30,9 @@ from fraud_serving.scoring.claims import STREAM, Claims
 from fraud_serving.scoring.fallback import load_fallback
 from fraud_serving.scoring.scorer import Scorer
 from fraud_serving.scoring.store import Store
+
+if TYPE_CHECKING:
+    from fraud_core.log.kafka import KafkaLog
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +61,7 @@ class Runtime:
         )
         self._source = source
         self._task: asyncio.Task[None] | None = None
+        self._decisions: KafkaLog | None = None
 
     async def start(self) -> None:
         """Connect to what is there; returns even when nothing is."""
@@ -67,7 +75,9 @@ class Runtime:
             protocol=2,
         )
         self.state = AsyncOnlineState(self._redis, self.features, settings.namespace)
-        self.store = Store(self._redis, self.state, self._claims)
+        self.store = Store(
+            self._redis, self.state, self._claims, self._append_decisions if settings.log == "kafka" else None
+        )
         self.local = OnnxRuntimeBackend()
         self.remote: TritonBackend | None = None
         if settings.backend != "onnxruntime":
@@ -101,6 +111,8 @@ class Runtime:
             await self.remote.close()
         await self.local.close()
         await self._redis.aclose()
+        if self._decisions is not None:
+            await asyncio.to_thread(self._decisions.close)
 
     def readiness(self) -> Readiness:
         """What is missing before this process scores as it should."""
@@ -109,6 +121,8 @@ class Runtime:
             missing["state"] = self.store.problem
         elif self.store.breaker.is_open:
             missing["state"] = f"Redis does not answer at {self.settings.redis_address.rsplit('@', 1)[-1]}."
+        if self.store.log_breaker.is_open:
+            missing["log"] = f"Kafka does not take decisions at {self.settings.kafka_servers}."
         if self.models.current.problem:
             missing["model"] = self.models.current.problem
         if self.settings.backend == "triton" and (reason := self.triton_problem()):
@@ -127,13 +141,28 @@ class Runtime:
             return None
         return self.remote.health(champion.version)
 
+    async def _append_decisions(self, records: Sequence[tuple[str, bytes]]) -> None:
+        """Append to a log that is not in Redis; a payment's copies go to one shard, where ingestion tells them apart."""
+        if self._decisions is None:
+            raise LogUnavailable("The log of decisions is not connected yet; it is tried again every second.")
+        entries, ids = [json_entry(record) for _, record in records], [event_id for event_id, _ in records]
+        await asyncio.wrap_future(self._decisions.append_soon(STREAM, entries, ids))
+
     def _claims(self) -> Claims:
+        lease_ms = max(1000, 2 * self.settings.deadline_ms)
+        if self.settings.log == "kafka":
+            if self._decisions is None:
+                decisions = open_kafka(
+                    self.settings, append_timeout_s=self.settings.deadline_ms / 1000 * REDIS_SHARE
+                )
+                decisions.append_soon(STREAM, [])  # asks about the topic now, not during a payment
+                self._decisions = decisions
+            return Claims(self.settings.namespace, None, ttl_s=self.settings.claim_ttl_s, lease_ms=lease_ms)
         events = open_log(self.settings)
         try:
             shards = len(events.shards(STREAM))
         finally:
             events.close()
-        lease_ms = max(1000, 2 * self.settings.deadline_ms)
         return Claims(self.settings.namespace, shards, ttl_s=self.settings.claim_ttl_s, lease_ms=lease_ms)
 
     async def _tend(self) -> None:
@@ -144,6 +173,10 @@ class Runtime:
         metrics.GENERATION.set(self.models.current.generation)
         metrics.MODEL_PROBLEM.set(bool(self.models.current.problem))
         metrics.DEPENDENCY_UP.labels("redis").set(not self.store.problem and not self.store.breaker.is_open)
+        if self.settings.log == "kafka":
+            metrics.DEPENDENCY_UP.labels("kafka").set(
+                self._decisions is not None and not self.store.log_breaker.is_open
+            )
         if self.remote is not None:
             metrics.DEPENDENCY_UP.labels("triton").set(self.triton_problem() is None)
 

@@ -90,9 +90,9 @@ class StreamScorer:
             except LostRange as error:
                 self._positions[shard] = await self._after_the_gap(shard, after, error)
                 continue
-            if not len(entries):
+            if entries.end == after:
                 continue
-            if not await self._score(entries):
+            if len(entries) and not await self._score(entries):
                 break  # asked to stop: what is not logged is read again at the next start
             await asyncio.to_thread(
                 self._log.advance_reader, shard, SCORER, entries.end, since=after, events=entries.events

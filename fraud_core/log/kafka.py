@@ -35,7 +35,15 @@ _APPEND_TIME: Final = 2
 class KafkaLog:
     """Implements Log. One instance per thread of work; `append` alone may be called from several threads."""
 
-    def __init__(self, connection: Connection, *, namespace: str = "spearhead", trim: bool = False) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        namespace: str = "spearhead",
+        trim: bool = False,
+        append_timeout_s: float | None = None,
+    ) -> None:
+        self._append_timeout_s = append_timeout_s
         self._connection, self._namespace, self._may_trim = connection, namespace, trim
         self._positions = Positions(connection, namespace)
         self._appender: Appender | None = None
@@ -202,7 +210,7 @@ class KafkaLog:
 
     def _open_appender(self) -> Appender:
         if self._appender is None or self._appender.broken:
-            self._appender = Appender(self._connection)
+            self._appender = Appender(self._connection, self._append_timeout_s)
         return self._appender
 
     def _describe(self, stream: str) -> tuple[str, int]:

@@ -29,7 +29,7 @@ _QUEUE_FULL_S: Final = 0.005
 class Appender:
     """A producer. The same key always goes to the same partition: murmur2, as Java's clients have it."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, timeout_s: float | None = None) -> None:
         from confluent_kafka import Producer
 
         self._connection = connection
@@ -41,7 +41,7 @@ class Appender:
                 compression_type="lz4",
                 linger_ms=2,
                 batch_size=1 << 20,
-                delivery_timeout_ms=int(connection.timeout_s * 1000),
+                delivery_timeout_ms=int((timeout_s or connection.timeout_s) * 1000),
             )
         )
         self.broken = False

@@ -30,6 +30,8 @@ _POM: Final = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
 </project>
 """
 _LOG_FILE: Final = "broker.log"
+_START_S: Final = 180.0
+"""A JVM beside other work takes its time."""
 
 
 @dataclass
@@ -56,7 +58,7 @@ class KafkaBroker:
             self.process.kill()
         self.process.wait()
 
-    def start_again(self, timeout_s: float = 60.0) -> None:
+    def start_again(self, timeout_s: float = 180.0) -> None:
         """Start the stopped or killed broker on its data, at the same address."""
         self.process = _launch(self.command, self.folder)
         _await_listening(self, timeout_s)
@@ -99,7 +101,7 @@ def start_broker(
     command = [*run, "kafka.Kafka", str(configuration)]
     broker = KafkaBroker(f"127.0.0.1:{client}", folder, command, _launch(command, folder))
     try:
-        _await_listening(broker, 60.0)
+        _await_listening(broker, _START_S)
     except BaseException:
         broker.kill()
         raise

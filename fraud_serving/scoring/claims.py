@@ -5,7 +5,11 @@ decisions stream and stores the answer in one step on the server, so a payment i
 is sent, and whoever of two finishes second gets the first one's answer. Claim and shard share a hash tag, so both
 stand in one slot of a cluster.
 
-Bytes per claim: the answer plus about 100. It lives `claim_ttl_s`; afterwards the same id is a new payment.
+Where the decisions' log is not in Redis (Kafka), one step cannot do both. Then the decision is *staged* beside the claim, appended,
+and settled. Whoever finds a staged decision whose lease ran out appends those very bytes again: a copy of an entry that did
+get through is equal to it, and ingestion counts it as a duplicate.
+
+Bytes per claim: the answer plus about 100, and the record while it is staged. It lives `claim_ttl_s`; afterwards the same id is a new payment.
 """
 
 import zlib
@@ -25,11 +29,17 @@ local ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local v = redis.call('GET', KEYS[1])
 if v then
   if string.sub(v, 2, 17) ~= ARGV[1] then return {3} end
-  if string.sub(v, 1, 1) == 'D' then return {1, string.sub(v, 18)} end
-  local lease = tonumber(string.sub(v, 18)) - ms
+  local state = string.sub(v, 1, 1)
+  if state == 'D' then return {1, string.sub(v, 18)} end
+  local lease = tonumber(string.sub(v, 18, 30)) - ms
   if lease > 0 then return {2, lease} end
+  if state == 'P' then
+    redis.call('SETRANGE', KEYS[1], 17, string.format('%013d', ms + ARGV[2]))
+    local size = tonumber(string.sub(v, 31, 38))
+    return {4, string.sub(v, 39, 38 + size), string.sub(v, 39 + size)}
+  end
 end
-redis.call('SET', KEYS[1], 'C' .. ARGV[1] .. string.format('%d', ms + ARGV[2]), 'PX', ARGV[3])
+redis.call('SET', KEYS[1], 'C' .. ARGV[1] .. string.format('%013d', ms + ARGV[2]), 'PX', ARGV[3])
 return {0}
 """
 
@@ -44,9 +54,31 @@ redis.call('SET', KEYS[1], 'D' .. ARGV[1] .. ARGV[3], 'PX', ARGV[2])
 return {0}
 """
 
-SCRIPTS: Final = (_CLAIM, _FINISH)
+_STAGE = b"""
+local now = redis.call('TIME')
+local ms = now[1] * 1000 + math.floor(now[2] / 1000)
+local v = redis.call('GET', KEYS[1])
+if v then
+  if string.sub(v, 2, 17) ~= ARGV[1] then return {3} end
+  local state = string.sub(v, 1, 1)
+  if state == 'D' then return {1, string.sub(v, 18)} end
+  if state == 'P' then return {2, math.max(1, tonumber(string.sub(v, 18, 30)) - ms)} end
+end
+local head = string.format('%013d%08d', ms + ARGV[2], #ARGV[4])
+redis.call('SET', KEYS[1], 'P' .. ARGV[1] .. head .. ARGV[4] .. ARGV[5], 'PX', ARGV[3])
+return {0}
+"""
+
+_SETTLE = b"""
+redis.call('SET', KEYS[1], 'D' .. ARGV[1] .. ARGV[3], 'PX', ARGV[2])
+return {0}
+"""
+
+SCRIPTS: Final = (_CLAIM, _FINISH, _STAGE, _SETTLE)
 _CLAIM_SHA: Final = sha1(_CLAIM).hexdigest()  # noqa: S324 - the name Redis gives a script
 _FINISH_SHA: Final = sha1(_FINISH).hexdigest()  # noqa: S324
+_STAGE_SHA: Final = sha1(_STAGE).hexdigest()  # noqa: S324
+_SETTLE_SHA: Final = sha1(_SETTLE).hexdigest()  # noqa: S324
 
 
 class Standing(IntEnum):
@@ -60,21 +92,24 @@ class Standing(IntEnum):
     """Another request with the same body is being scored now."""
     CONFLICT = 3
     """The id is known with another body."""
+    STAGED = 4
+    """The same body was decided before, and nobody knows whether that decision reached its log: append it again."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """Standing of one event id; `answer` when it was answered, `lease_ms` when it is busy."""
+    """Standing of one event id; `answer` when it was answered, `lease_ms` when it is busy, `record` too when it is staged."""
 
     standing: Standing
     answer: bytes = b""
     lease_ms: int = 0
+    record: bytes = b""
 
 
 class Claims:
-    """Makes claim and finish commands and reads their replies."""
+    """Makes claim and finish commands and reads their replies; without `shards` the decisions' log is not in Redis."""
 
-    def __init__(self, namespace: str, shards: int, *, ttl_s: float, lease_ms: int = 1000) -> None:
+    def __init__(self, namespace: str, shards: int | None, *, ttl_s: float, lease_ms: int = 1000) -> None:
         self._namespace = namespace
         self._shards = shards
         self._ttl_ms = int(ttl_s * 1000)
@@ -90,6 +125,16 @@ class Claims:
         key, stream = self._keys(event_id)
         return ("EVALSHA", _FINISH_SHA, 2, key, stream, body, self._ttl_ms, answer, JSON_FIELD, record)
 
+    def stage(self, event_id: str, body: bytes, answer: bytes, record: bytes) -> Command:
+        """Keep a decision that is about to be appended elsewhere, unless another did."""
+        key, _ = self._keys(event_id)
+        return ("EVALSHA", _STAGE_SHA, 1, key, body, self._lease_ms, self._ttl_ms, answer, record)
+
+    def settle(self, event_id: str, body: bytes, answer: bytes) -> Command:
+        """The decision was appended: from now on its answer is the answer."""
+        key, _ = self._keys(event_id)
+        return ("EVALSHA", _SETTLE_SHA, 1, key, body, self._ttl_ms, answer)
+
     @staticmethod
     def read(reply: list[Any]) -> Claim:
         """What a claim or a finish said; after a finish OURS means that this one was logged."""
@@ -98,9 +143,13 @@ class Claims:
             return Claim(standing, answer=reply[1])
         if standing is Standing.BUSY:
             return Claim(standing, lease_ms=int(reply[1]))
+        if standing is Standing.STAGED:
+            return Claim(standing, answer=reply[1], record=reply[2])
         return Claim(standing)
 
     def _keys(self, event_id: str) -> tuple[str, str]:
+        if self._shards is None:
+            return f"{self._namespace}:claim:{event_id}", ""
         shard = zlib.crc32(event_id.encode()) % self._shards
         tag = f"{{{STREAM}.{shard}}}"
         return f"{self._namespace}:claim:{tag}:{event_id}", f"{self._namespace}:log:{tag}"

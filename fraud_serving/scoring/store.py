@@ -6,7 +6,9 @@ state has forgotten, must not be applied again. Applying in the same trip would 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
@@ -19,8 +21,12 @@ from fraud_serving.models.breaker import Breaker
 from fraud_serving.scoring.claims import SCRIPTS, Claim, Claims, Standing
 from fraud_serving.scoring.submission import Submission
 
+log = logging.getLogger(__name__)
+
 REDIS_UNREACHABLE = "redis_unreachable"
 STATE_UNAVAILABLE = "features_unavailable"
+LOG_UNREACHABLE = "log_unreachable"
+_LEASE_OF_STAGED_MS = 500
 
 
 class StoreUnavailable(StateError):
@@ -31,15 +37,27 @@ class StoreUnavailable(StateError):
         self.code = code
 
 
-class Store:
-    """Claims, online state and decisions log of one Redis, behind one breaker."""
+Elsewhere = Callable[[Sequence[tuple[str, bytes]]], Awaitable[None]]
+"""Appends decisions, (event id, record) each, to a log that is not in Redis. Raises LogError."""
 
-    def __init__(self, client: "Redis", state: AsyncOnlineState, claims: Callable[[], Claims]) -> None:
+
+class Store:
+    """Claims, online state and decisions log, in one Redis behind one breaker; the log may be elsewhere, behind its own."""
+
+    def __init__(
+        self,
+        client: "Redis",
+        state: AsyncOnlineState,
+        claims: Callable[[], Claims],
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
         self._client = client
         self._state = state
         self._make_claims = claims
         self._claims: Claims | None = None
+        self._elsewhere = elsewhere
         self.breaker = Breaker(failures=3, retry_after_s=0.5)
+        self.log_breaker = Breaker(failures=3, retry_after_s=0.5)
         self.problem: str | None = "Not connected yet."
         """Why the store cannot be used in full, for people; None when it can."""
         self._has_state = False
@@ -89,7 +107,17 @@ class Store:
     async def _claim(self, submissions: Sequence[Submission]) -> list[Claim]:
         claims = self._known_claims()
         replies = await self._send([claims.claim(each.event_id, each.body) for each in submissions])
-        return [Claims.read(reply) for reply in replies]
+        found = [Claims.read(reply) for reply in replies]
+        staged = [place for place, claim in enumerate(found) if claim.standing is Standing.STAGED]
+        if staged:
+            settled = await self._settled([(submissions[place], found[place]) for place in staged])
+            for place in staged:
+                found[place] = (
+                    Claim(Standing.ANSWERED, answer=found[place].answer)
+                    if settled
+                    else Claim(Standing.BUSY, lease_ms=_LEASE_OF_STAGED_MS)
+                )
+        return found
 
     async def _apply(self, submissions: Sequence[Submission]) -> list[Applied]:
         if not submissions:
@@ -104,13 +132,55 @@ class Store:
     async def finish(self, finished: Sequence[tuple[Submission, bytes, bytes]]) -> list[Claim]:
         """Log decisions and store their answers: (submission, answer, record) each. One round trip.
 
-        Raises StoreUnavailable; then nothing is known to be logged, and a retry of the payment settles it.
+        With the log elsewhere it takes two, and the append between them. Raises StoreUnavailable; then nothing is known to be
+        logged, and a retry of the payment settles it.
         """
         claims = self._known_claims()
+        if self._elsewhere is not None:
+            return await self._finish_elsewhere(claims, finished)
         replies = await self._send(
             [claims.finish(each.event_id, each.body, answer, record) for each, answer, record in finished]
         )
         return [Claims.read(reply) for reply in replies]
+
+    async def _finish_elsewhere(
+        self, claims: Claims, finished: Sequence[tuple[Submission, bytes, bytes]]
+    ) -> list[Claim]:
+        if not self.log_breaker.allows():
+            raise StoreUnavailable(LOG_UNREACHABLE, "The log did not answer lately and is not asked now.")
+        replies = await self._send(
+            [claims.stage(each.event_id, each.body, answer, record) for each, answer, record in finished]
+        )
+        found = [Claims.read(reply) for reply in replies]
+        ours = [
+            (submission, Claim(Standing.STAGED, answer=answer, record=record))
+            for claim, (submission, answer, record) in zip(found, finished, strict=True)
+            if claim.standing is Standing.OURS
+        ]
+        if ours and not await self._settled(ours):
+            raise StoreUnavailable(LOG_UNREACHABLE, "The log does not answer.")
+        return found
+
+    async def _settled(self, staged: Sequence[tuple[Submission, Claim]]) -> bool:
+        """Append staged decisions and settle their claims; False when the log did not confirm them."""
+        if self._elsewhere is None or not self.log_breaker.allows():
+            return False
+        try:
+            await self._elsewhere([(submission.event_id, claim.record) for submission, claim in staged])
+        except LogError as error:
+            self.log_breaker.failed()
+            log.warning("%s", error)
+            return False
+        self.log_breaker.succeeded()
+        claims = self._known_claims()
+        with contextlib.suppress(StoreUnavailable):  # it is logged: a repeat of the payment will settle it
+            await self._send(
+                [
+                    claims.settle(submission.event_id, submission.body, claim.answer)
+                    for submission, claim in staged
+                ]
+            )
+        return True
 
     def _known_claims(self) -> Claims:
         if self._claims is None or not self.breaker.allows():
