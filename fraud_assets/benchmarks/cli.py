@@ -2,12 +2,16 @@
 
 import typer
 
+from fraud_assets.benchmarks.commits import commits
 from fraud_assets.benchmarks.features import features
+from fraud_assets.benchmarks.groups import groups
 from fraud_assets.benchmarks.ingest import ingest
 
 app = typer.Typer(
     no_args_is_help=True, help="Measure this machine: speed, memory and what was lost, if anything."
 )
+app.command("commits")(commits)
+app.command("groups")(groups)
 app.command("ingest")(ingest)
 app.command("features")(features)
 
