@@ -76,7 +76,11 @@ class Runtime:
         )
         self.state = AsyncOnlineState(self._redis, self.features, settings.namespace)
         self.store = Store(
-            self._redis, self.state, self._claims, self._append_decisions if settings.log == "kafka" else None
+            self._redis,
+            self.state,
+            self._claims,
+            self._append_decisions if settings.log == "kafka" else None,
+            trip_s=timeout_s,
         )
         self.local = OnnxRuntimeBackend()
         self.remote: TritonBackend | None = None

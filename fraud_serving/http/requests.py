@@ -21,6 +21,9 @@ MAX_BATCH_EVENTS = 1000
 BODY_TIMEOUT_S = 5.0
 
 _BATCH = msgspec.json.Decoder(dict[str, list[msgspec.Raw]])
+_OPENING = re.compile(rb'[ \t\n\r]*\{[ \t\n\r]*"events"[ \t\n\r]*:[ \t\n\r]*\[[ \t\n\r]*')
+_BETWEEN = re.compile(rb"[ \t\n\r]*,[ \t\n\r]*")
+_CLOSING = re.compile(rb"[ \t\n\r]*\][ \t\n\r]*\}[ \t\n\r]*")
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -73,16 +76,16 @@ def read_event(contract: Contract, payload: bytes, trace_id: str, received: floa
 
 
 def read_batch(body: bytes, trace_id: str) -> list[bytes]:
-    """The events of a batch, each as its own bytes. Raises Refused."""
+    """The events of a batch, each as its own bytes. Raises Refused, also where `events` is given twice."""
     try:
         batch = _BATCH.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         batch = {}
-    if batch.keys() != {"events"}:
+    events = [bytes(event) for event in batch.get("events", ())]
+    if batch.keys() != {"events"} or not _is_whole(body, events):
         raise Refused(
-            problem("malformed-body", 'Expected {"events": [event, …]} and nothing else.', trace_id)
+            problem("malformed-body", 'Expected {"events": [event, …]}, once and nothing else.', trace_id)
         )
-    events = batch["events"]
     if len(events) > MAX_BATCH_EVENTS:
         raise Refused(
             problem(
@@ -91,7 +94,20 @@ def read_batch(body: bytes, trace_id: str) -> list[bytes]:
                 trace_id,
             )
         )
-    return [bytes(event) for event in events]
+    return events
+
+
+def _is_whole(body: bytes, events: list[bytes]) -> bool:
+    """Whether the body consists of these events. Of a key that is given twice the decoder keeps the last without a word."""
+    found = _OPENING.match(body)
+    for place, event in enumerate(events):
+        if found is None or not body.startswith(event, found.end()):
+            return False
+        end = found.end() + len(event)
+        found = (_BETWEEN if place + 1 < len(events) else _CLOSING).match(body, end)
+    if not events and found is not None:
+        found = _CLOSING.match(body, found.end())
+    return found is not None and found.end() == len(body)
 
 
 def _too_large(limit: int, trace_id: str) -> dict[str, Any]:

@@ -66,7 +66,8 @@ class Scorer:
             for place in waiting:
                 first.setdefault(submissions[place].event_id, place)
             places = list(first.values())
-            found = await self._to_the_end([submissions[place] for place in places], deadline)
+            known = [outcomes.get(place) for place in places]
+            found = await self._to_the_end([submissions[place] for place in places], known, deadline)
             outcomes.update(zip(places, found, strict=True))
             in_time = time.monotonic() < deadline
             again = [place for place in waiting if place not in outcomes]
@@ -83,19 +84,25 @@ class Scorer:
         """Wait for what was begun on behalf of callers that are gone; not for longer than a dependency may take."""
         if self._working:
             await asyncio.wait(self._working, timeout=4 * self._deadline_s)
+        await self._store.settle(2 * self._deadline_s)
 
-    async def _to_the_end(self, submissions: Sequence[Submission], deadline: float) -> list[Outcome]:
-        task = asyncio.ensure_future(self._score_distinct(submissions, deadline))
+    async def _to_the_end(
+        self, submissions: Sequence[Submission], known: Sequence[Outcome | None], deadline: float
+    ) -> list[Outcome]:
+        task = asyncio.ensure_future(self._score_distinct(submissions, known, deadline))
         self._working.add(task)
         task.add_done_callback(self._working.discard)
         return await asyncio.shield(task)
 
-    async def _score_distinct(self, submissions: Sequence[Submission], deadline: float) -> list[Outcome]:
+    async def _score_distinct(
+        self, submissions: Sequence[Submission], known: Sequence[Outcome | None], deadline: float
+    ) -> list[Outcome]:
         applied: Sequence[Applied | None] | StoreUnavailable
         try:
-            claims, applied = await self._store.claim_and_apply(submissions)
+            claims, applied = await self._store.claim_and_apply(submissions, deadline)
         except StoreUnavailable as error:
-            claims, applied = [Claim(Standing.OURS)] * len(submissions), error
+            # What another request is known to hold stays busy, though asking once more found no answer in time.
+            claims, applied = [_held(outcome) or Claim(Standing.OURS) for outcome in known], error
         ours = [place for place, claim in enumerate(claims) if claim.standing is Standing.OURS]
         outcomes = {place: _settled(claim) for place, claim in enumerate(claims) if place not in set(ours)}
         if ours:
@@ -106,7 +113,7 @@ class Scorer:
                 decided = await self._with_features(
                     mine, [a for a in map(applied.__getitem__, ours) if a], deadline
                 )
-            outcomes.update(zip(ours, await self._log(mine, decided), strict=True))
+            outcomes.update(zip(ours, await self._log(mine, decided, deadline), strict=True))
         return [outcomes[place] for place in range(len(submissions))]
 
     async def _with_features(
@@ -186,7 +193,7 @@ class Scorer:
         ]
 
     async def _log(
-        self, submissions: Sequence[Submission], decided: Sequence[tuple[Answer, State]]
+        self, submissions: Sequence[Submission], decided: Sequence[tuple[Answer, State]], deadline: float
     ) -> list[Outcome]:
         """Append the decisions and store their answers; what could not be logged says so."""
         finished = [
@@ -194,7 +201,7 @@ class Scorer:
             for submission, (answer, state) in zip(submissions, decided, strict=True)
         ]
         try:
-            claims = await self._store.finish(finished)
+            claims = await self._store.finish(finished, deadline)
         except StoreUnavailable as error:
             metrics.UNLOGGED.inc(len(decided))
             unlogged = [_unlogged(answer, error.code) for answer, _ in decided]
@@ -226,6 +233,10 @@ def _unlogged(answer: Answer, reason: str) -> Answer:
     return msgspec.structs.replace(
         answer, logged=False, degraded=True, fallback_reason=answer.fallback_reason or reason
     )
+
+
+def _held(outcome: Outcome | None) -> Claim | None:
+    return Claim(Standing.BUSY, lease_ms=outcome.retry_after_ms) if isinstance(outcome, Busy) else None
 
 
 def _settled(claim: Claim) -> Outcome:

@@ -3,13 +3,17 @@
 Each carries any number of payments, in order. The claim goes first and alone, because only its answer tells whose event
 this is: a body that is refused must not touch any entity's state, and a payment that was answered long ago, which the
 state has forgotten, must not be applied again. Applying in the same trip would save some 0.1 ms and give up both.
+
+All three live on one deadline: each gets a share of what is left of it. A decision whose logging does not end in time is
+answered as not logged, and goes on being logged.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
@@ -27,6 +31,11 @@ REDIS_UNREACHABLE = "redis_unreachable"
 STATE_UNAVAILABLE = "features_unavailable"
 LOG_UNREACHABLE = "log_unreachable"
 _LEASE_OF_STAGED_MS = 500
+Result = TypeVar("Result")
+SHARE = 0.6
+"""Of what is left of the deadline, what claiming and applying may each take."""
+LEAST_S = 0.005
+"""What a trip gets when next to nothing is left."""
 
 
 class StoreUnavailable(StateError):
@@ -50,8 +59,12 @@ class Store:
         state: AsyncOnlineState,
         claims: Callable[[], Claims],
         elsewhere: Elsewhere | None = None,
+        *,
+        trip_s: float,
     ) -> None:
+        """`trip_s` is the client's own limit of one round trip."""
         self._client = client
+        self._trip_s = trip_s
         self._state = state
         self._make_claims = claims
         self._claims: Claims | None = None
@@ -60,6 +73,8 @@ class Store:
         self.log_breaker = Breaker(failures=3, retry_after_s=0.5)
         self.problem: str | None = "Not connected yet."
         """Why the store cannot be used in full, for people; None when it can."""
+        self._late: set[asyncio.Task[Any]] = set()
+        """Loggings that go on after their answer was given."""
         self._has_state = False
         """Whether there is an epoch to apply to; without one, events would be folded into a state that nobody built."""
 
@@ -86,31 +101,37 @@ class Store:
         return epoch is None or int(epoch) != self._state.epoch()
 
     async def claim_and_apply(
-        self, submissions: Sequence[Submission]
+        self, submissions: Sequence[Submission], deadline: float
     ) -> tuple[list[Claim], list[Applied | None] | StoreUnavailable]:
         """Claim the ids and apply the events; None for an event that was not applied because it is not ours.
 
         The state may be unavailable while claims work; then its error comes back as a value.
-        Raises StoreUnavailable when Redis cannot be reached.
+        `deadline` is a time of time.monotonic(). Raises StoreUnavailable when Redis cannot be reached in time.
         """
-        claims = await self._claim(submissions)
+        claims = await self._claim(submissions, deadline)
         ours = [place for place, claim in enumerate(claims) if claim.standing is Standing.OURS]
         applied: list[Applied | None] = [None] * len(submissions)
         try:
-            found = await self._apply([submissions[place] for place in ours])
+            found = await self._apply([submissions[place] for place in ours], deadline)
         except StoreUnavailable as error:
             return claims, error
         for place, each in zip(ours, found, strict=True):
             applied[place] = each
         return claims, applied
 
-    async def _claim(self, submissions: Sequence[Submission]) -> list[Claim]:
+    async def _claim(self, submissions: Sequence[Submission], deadline: float) -> list[Claim]:
         claims = self._known_claims()
-        replies = await self._send([claims.claim(each.event_id, each.body) for each in submissions])
+        try:
+            async with asyncio.timeout(_left(deadline) * SHARE):
+                replies = await self._send([claims.claim(each.event_id, each.body) for each in submissions])
+        except TimeoutError as error:
+            self.breaker.failed()
+            raise _too_slow() from error
         found = [Claims.read(reply) for reply in replies]
         staged = [place for place, claim in enumerate(found) if claim.standing is Standing.STAGED]
         if staged:
-            settled = await self._settled([(submissions[place], found[place]) for place in staged])
+            work = self._settled([(submissions[place], found[place]) for place in staged])
+            settled = await self._by(deadline, work)
             for place in staged:
                 found[place] = (
                     Claim(Standing.ANSWERED, answer=found[place].answer)
@@ -119,23 +140,56 @@ class Store:
                 )
         return found
 
-    async def _apply(self, submissions: Sequence[Submission]) -> list[Applied]:
+    async def _apply(self, submissions: Sequence[Submission], deadline: float) -> list[Applied]:
         if not submissions:
             return []
         if not self._has_state:
             raise StoreUnavailable(STATE_UNAVAILABLE, self.problem or "There is no online state yet.")
         try:
-            return await self._state.apply_many([(each.event, each.event_id) for each in submissions])
+            async with asyncio.timeout(_left(deadline) * SHARE):
+                return await self._state.apply_many([(each.event, each.event_id) for each in submissions])
+        except TimeoutError as error:
+            raise _too_slow() from error
         except (StateError, RedisError) as error:
             raise StoreUnavailable(STATE_UNAVAILABLE, str(error)) from error
 
-    async def finish(self, finished: Sequence[tuple[Submission, bytes, bytes]]) -> list[Claim]:
+    async def finish(
+        self, finished: Sequence[tuple[Submission, bytes, bytes]], deadline: float
+    ) -> list[Claim]:
         """Log decisions and store their answers: (submission, answer, record) each. One round trip.
 
-        With the log elsewhere it takes two, and the append between them. Raises StoreUnavailable; then nothing is known to be
-        logged, and a retry of the payment settles it.
+        With the log elsewhere it takes two, and the append between them. Raises StoreUnavailable, also when it did not end by
+        `deadline`; then nothing is known to be logged, and a retry of the payment settles it.
         """
-        claims = self._known_claims()
+        work = self._finish(self._known_claims(), finished)
+        if self._elsewhere is None and _left(deadline) >= self._trip_s:
+            return await work  # nearly always: the client's own limit ends it in time
+        found = await self._by(deadline, work)
+        if found is None:
+            raise _too_slow(REDIS_UNREACHABLE if self._elsewhere is None else LOG_UNREACHABLE)
+        return found
+
+    async def settle(self, timeout_s: float) -> None:
+        """Wait for loggings that go on after their answer was given."""
+        if self._late:
+            await asyncio.wait(self._late, timeout=timeout_s)
+
+    async def _by(self, deadline: float, work: Coroutine[Any, Any, Result]) -> Result | None:
+        """What `work` gives by `deadline`; None when it does not end by then, and goes on."""
+        task = asyncio.ensure_future(work)
+        self._late.add(task)
+        task.add_done_callback(self._forget)
+        done, _ = await asyncio.wait({task}, timeout=_left(deadline))
+        return task.result() if done else None
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._late.discard(task)
+        if not task.cancelled():
+            task.exception()  # told already: the answer said that it was not logged
+
+    async def _finish(
+        self, claims: Claims, finished: Sequence[tuple[Submission, bytes, bytes]]
+    ) -> list[Claim]:
         if self._elsewhere is not None:
             return await self._finish_elsewhere(claims, finished)
         replies = await self._send(
@@ -207,3 +261,12 @@ class Store:
     async def _load_scripts(self) -> None:
         for script in SCRIPTS:
             await self._client.script_load(script)
+
+
+def _too_slow(code: str = REDIS_UNREACHABLE) -> StoreUnavailable:
+    return StoreUnavailable(code, "No answer came within its share of the deadline.")
+
+
+def _left(deadline: float) -> float:
+    """Seconds until `deadline`."""
+    return max(deadline - time.monotonic(), LEAST_S)

@@ -189,8 +189,8 @@ steps:
     [
         (("after_append",), False),
         (("after_append",), True),
-        pytest.param(REPLAY_FAILPOINTS * 5, False, marks=pytest.mark.slow),
-        pytest.param(REPLAY_FAILPOINTS * 5, True, marks=pytest.mark.slow),
+        pytest.param(REPLAY_FAILPOINTS * 5, False, marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
+        pytest.param(REPLAY_FAILPOINTS * 5, True, marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
     ],
 )
 def test_a_replay_killed_at_any_step_brings_each_event_back_once(  # noqa: PLR0917

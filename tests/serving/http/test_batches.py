@@ -115,9 +115,9 @@ def test_a_caller_that_gives_up_leaves_no_payment_applied_and_not_logged(serving
         begun, store = asyncio.Event(), served.runtime.store
         claim_and_apply = store.claim_and_apply
 
-        async def noticed(submissions: Any) -> Any:
+        async def noticed(submissions: Any, deadline: float) -> Any:
             begun.set()
-            return await claim_and_apply(submissions)
+            return await claim_and_apply(submissions, deadline)
 
         store.claim_and_apply = noticed  # type: ignore[method-assign]
         item = event()

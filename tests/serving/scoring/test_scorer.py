@@ -115,8 +115,8 @@ def test_after_a_crash_between_state_and_log_a_retry_goes_on_with_the_saved_vect
 
     async def body(runtime: Runtime) -> None:
         mine = submission(runtime, item)
-        await runtime.store.claim_and_apply([mine])  # … and this worker dies
-        [held], _ = await runtime.store.claim_and_apply([mine])
+        await runtime.store.claim_and_apply([mine], time.monotonic() + 4)  # … and this worker dies
+        [held], _ = await runtime.store.claim_and_apply([mine], time.monotonic() + 4)
         assert held.lease_ms > 0
         client = redis.Redis.from_url(serving.redis_address)
         [key] = list(client.scan_iter("*:claim:*"))
@@ -156,7 +156,7 @@ def test_somebody_elses_lease_ends_in_busy_at_the_deadline(serving: Settings, wi
     hasty = serving.model_copy(update={"deadline_ms": 300})
 
     async def body(runtime: Runtime) -> None:
-        await runtime.store.claim_and_apply([submission(runtime, item)])
+        await runtime.store.claim_and_apply([submission(runtime, item)], time.monotonic() + 4)
         [outcome] = await score(runtime, item)
         assert isinstance(outcome, Busy)
 

@@ -1,0 +1,111 @@
+"""One deadline for a whole request: what is slow takes from what is left, never from more."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from fraud_core.settings import Settings
+from fraud_serving.runtime import Runtime
+from tests.serving.samples import event
+from tests.serving.scoring.test_scorer import decisions, score
+
+pytestmark = pytest.mark.valkey
+DEADLINE_S = 2.0
+MARGIN_S = 0.3
+"""What a busy test machine may add; without one deadline for all, the answer comes a whole trip later."""
+
+
+class SlowNetwork:
+    """Passes everything on; once `delay_s` is set, each reply comes so much later."""
+
+    def __init__(self, url: str) -> None:
+        address = urlsplit(url)
+        self._target = (address.hostname, address.port)
+        self.delay_s = 0.0
+        self.port = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["SlowNetwork"]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        there, back = await asyncio.open_connection(*self._target)
+        with suppress(ConnectionError, asyncio.CancelledError):
+            await asyncio.gather(self._pass(reader, back, slow=False), self._pass(there, writer, slow=True))
+        for end in (writer, back):
+            end.close()
+
+    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, slow: bool) -> None:
+        while data := await source.read(65536):
+            if slow:
+                await asyncio.sleep(self.delay_s)
+            sink.write(data)
+            await sink.drain()
+        sink.close()
+
+
+async def timed(runtime: Runtime, item: dict[str, Any]) -> tuple[dict[str, Any], float]:
+    began = time.monotonic()
+    [outcome] = await score(runtime, item)
+    return json.loads(outcome.content), time.monotonic() - began
+
+
+@pytest.mark.parametrize("share", [0.3, 0.45])
+def test_slow_round_trips_share_one_deadline_and_what_is_logged_late_is_logged(
+    serving: Settings, share: float
+) -> None:
+    item = event()
+
+    async def body() -> None:
+        async with SlowNetwork(serving.redis_address).running() as network:
+            own = serving.changed(
+                redis_url=f"redis://127.0.0.1:{network.port}/0", deadline_ms=int(DEADLINE_S * 1000)
+            )
+            runtime = Runtime(own, source="test")
+            await runtime.start()
+            network.delay_s = share * DEADLINE_S
+            answer, took_s = await timed(runtime, item)
+            network.delay_s = 0.0
+            await runtime.stop()
+        assert took_s < DEADLINE_S + MARGIN_S
+        if share > 0.4:  # after such a claim neither applying nor logging fits in any more
+            assert (answer["route"], answer["logged"]) != ("champion", True)
+            assert answer["degraded"]
+
+    asyncio.run(body())
+    assert [record["transaction_id"] for record in decisions(serving)] == [item["transaction_id"]]
+
+
+def test_a_redis_that_hangs_costs_no_more_than_the_deadline(serving: Settings) -> None:
+    async def body() -> None:
+        async with SlowNetwork(serving.redis_address).running() as network:
+            own = serving.changed(
+                redis_url=f"redis://127.0.0.1:{network.port}/0", deadline_ms=int(DEADLINE_S * 1000)
+            )
+            runtime = Runtime(own, source="test")
+            await runtime.start()
+            network.delay_s = 60.0
+            answer, took_s = await timed(runtime, event())
+            await runtime.stop()
+        assert took_s < DEADLINE_S + MARGIN_S
+        assert (answer["logged"], answer["fallback_reason"]) == (False, "redis_unreachable")
+
+    asyncio.run(body())
