@@ -163,7 +163,7 @@ def test_a_stop_is_heeded_while_decisions_cannot_be_logged_and_nothing_is_lost(
         scorer, stop, finish = StreamScorer(runtime, log), asyncio.Event(), runtime.store.finish
         tried = asyncio.Event()
 
-        async def refuse(_: Any) -> Any:
+        async def refuse(*_: Any) -> Any:
             tried.set()
             raise StoreUnavailable("redis_unreachable", "No memory left.")
 
