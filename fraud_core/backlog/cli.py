@@ -1,4 +1,4 @@
-"""`spearhead backlog` and `spearhead log readers | forget`."""
+"""`spearhead backlog` and `spearhead log create | readers | forget`."""
 
 import json
 import time
@@ -20,7 +20,8 @@ from fraud_core.settings import Settings, load_settings
 COLOURS = {"ok": "green", "high": "yellow", "critical": "red"}
 
 app = typer.Typer(
-    no_args_is_help=True, help="The log's registered readers, for which it keeps what they have not read."
+    no_args_is_help=True,
+    help="The log: its topics on Kafka, and its registered readers, for which it keeps what they have not read.",
 )
 
 
@@ -56,6 +57,37 @@ def backlog(
         return
     finally:
         log.close()
+
+
+@app.command()
+def create(
+    partitions: Annotated[
+        int, typer.Option(help="Partitions of each topic, the shards of its stream.", min=1)
+    ] = 3,
+    replication: Annotated[
+        int, typer.Option(help="Copies of each partition; -1 takes the brokers' default.", min=-1)
+    ] = -1,
+    retention_days: Annotated[
+        float, typer.Option(help="Days for which Kafka keeps what was appended.", min=0.01)
+    ] = 7.0,
+) -> None:
+    """Create the topics of a log on Kafka, with the settings that they need. A log in Redis needs no such step."""
+    settings = load_settings()
+    if settings.log != "kafka":
+        raise LogError(
+            "Only a log on Kafka (SPEARHEAD_LOG=kafka) needs topics; streams in Redis make themselves."
+        )
+    from fraud_core.log.kafka_connection import connect
+    from fraud_core.log.kafka_topics import create_topics
+
+    made = create_topics(
+        connect(settings),
+        [f"{settings.namespace}.{stream}" for stream in STREAMS],
+        partitions=partitions,
+        replication=replication,
+        settings={"retention.ms": str(int(retention_days * 86_400_000)), "cleanup.policy": "delete"},
+    )
+    print(f"created: {', '.join(made)}" if made else "All topics were there already.")
 
 
 @app.command()

@@ -54,7 +54,7 @@ class KafkaLog:
     # -- the interface
 
     def shards(self, stream: str) -> tuple[Shard, ...]:
-        life, count = self._describe(stream)
+        life, count, _ = self._describe(stream)
         return tuple(Shard(stream, number, life) for number in range(count))
 
     def append(
@@ -78,7 +78,7 @@ class KafkaLog:
         """As `append`, for whoever cannot wait in a thread: the offsets come with the future. The first call to a stream
         asks the broker about it, and waits for the answer."""
         if stream not in self._counts:
-            _, self._counts[stream] = self._describe(stream)
+            _, self._counts[stream], _ = self._describe(stream)
         count = self._counts[stream]
         if shard is not None and not 0 <= shard < count:
             raise LogError(
@@ -213,8 +213,12 @@ class KafkaLog:
             self._appender = Appender(self._connection, self._append_timeout_s)
         return self._appender
 
-    def _describe(self, stream: str) -> tuple[str, int]:
-        """The topic's id, which is the life of the log, and how many partitions it has."""
+    def replicas(self, stream: str) -> int:
+        """Copies of the partition that has the fewest."""
+        return self._describe(stream)[2]
+
+    def _describe(self, stream: str) -> tuple[str, int, int]:
+        """The topic's id, which is the life of the log, how many partitions it has, and the fewest copies of one."""
         from confluent_kafka import KafkaException, TopicCollection
 
         topic = self.topic(stream)
@@ -228,17 +232,19 @@ class KafkaLog:
             cause = error.__cause__
             if isinstance(cause, KafkaException) and cause.args[0].name() == "UNKNOWN_TOPIC_OR_PART":
                 raise LogError(
-                    f"The topic {topic} was expected at {self._connection.servers}; there is none. Create it: kafka-topics.sh "
+                    f"The topic {topic} was expected at {self._connection.servers}; there is none. Create it: `spearhead log create`, or "
+                    "kafka-topics.sh "
                     f"--bootstrap-server {self._connection.servers} --create --topic {topic} --partitions 3 "
                     "--config message.timestamp.type=LogAppendTime"
                 ) from error
             raise
         high, low = found.topic_id.get_most_significant_bits(), found.topic_id.get_least_significant_bits()
         mask = (1 << 64) - 1
-        return f"{high & mask:016x}{low & mask:016x}", len(found.partitions)
+        copies = min(len(partition.replicas) for partition in found.partitions)
+        return f"{high & mask:016x}{low & mask:016x}", len(found.partitions), copies
 
     def _check_life(self, shard: Shard) -> None:
-        life, _ = self._describe(shard.stream)
+        life, _, _ = self._describe(shard.stream)
         if life != shard.incarnation:
             raise LostRange(
                 f"The topic {self.topic(shard.stream)} was deleted and created again while shard {shard} was read: its id was "

@@ -6,6 +6,7 @@ from typing import Final
 from fraud_core.errors import LogError
 from fraud_core.log.kafka_connection import Connection
 
+STREAMS: Final = ("transactions", "labels", "decisions")
 APPEND_TIME: Final = {"message.timestamp.type": "LogAppendTime"}
 
 

@@ -48,6 +48,18 @@ capabilities:
     secretKeyRef:
       name: {{ .Values.redis.existingSecret }}
       key: {{ .Values.redis.key }}
+{{- with .Values.kafka.existingSecret }}
+- name: SPEARHEAD_KAFKA_USERNAME
+  valueFrom:
+    secretKeyRef:
+      name: {{ . }}
+      key: username
+- name: SPEARHEAD_KAFKA_PASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ . }}
+      key: password
+{{- end }}
 {{- with .Values.lake.s3.existingSecret }}
 - name: SPEARHEAD_S3_ACCESS_KEY
   valueFrom:

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
+from typer.testing import CliRunner
 
+from fraud_core.cli import app
 from fraud_core.errors import LogError, LogUnavailable, LostRange, SettingsError
 from fraud_core.log import UNKNOWN, Entry, Log, Shard, json_entry, open_log
 from fraud_core.log.kafka_broker import KafkaBroker
+from fraud_core.log.kafka_checks import check_kafka
 from fraud_core.log.kafka_connection import connect
 from fraud_core.settings import Settings, load_settings
 from tests import kafka
@@ -280,6 +283,36 @@ def test_an_entry_that_is_too_large_says_what_to_raise(kafka_settings: Settings,
 def test_a_missing_topic_is_named_with_the_command_that_makes_it(kafka_settings: Settings, log: Log) -> None:
     with pytest.raises(LogError, match=r"kafka-topics\.sh .*--create --topic .*\.nothing "):
         log.shards("nothing")
+
+
+def test_topics_made_by_command_pass_every_check(
+    kafka_session: KafkaBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings(
+        _env_file=None,
+        home=tmp_path,
+        log="kafka",
+        kafka_servers=kafka_session.servers,
+        namespace=f"c{os.getpid()}",
+    )
+    (missing,) = check_kafka(settings)
+    assert not missing.ok
+    assert "spearhead log create" in missing.found
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    for said in ("created: ", "All topics were there already."):
+        result = CliRunner().invoke(app, ["log", "create", "--partitions", "2", "--replication", "1"])
+        assert result.exit_code == 0, result.output
+        assert result.output.startswith(said)
+    log = open_log(settings)
+    assert len(log.shards("decisions")) == 2
+    log.close()
+    checks = list(check_kafka(settings))
+    assert len(checks) == 1 + 3 * 4
+    assert {check.name.split()[-1] for check in checks if not check.ok} == {"replicas"}  # there is one broker
+    kafka.alter_topics(settings, {"cleanup.policy": "compact", "message.timestamp.type": "CreateTime"})
+    wrong = {check.name.split()[-1] for check in check_kafka(settings) if not check.ok}
+    assert wrong == {"replicas", "policy", "times"}
 
 
 def test_positions_are_offsets_of_consumer_groups_that_any_lag_tool_shows(
