@@ -16,7 +16,7 @@ _WORD = re.compile(r"[\w.+@-]+")
 _PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z_-]{0,31}[0-9]{0,3}", re.ASCII)
 _HIDDEN = "•••"
 _EXAMPLES = 3
-_WIDTH = 48
+_WIDTH = 80
 _LONGEST = 2_000
 """Characters of a value that are looked at."""
 _TELLING = 4

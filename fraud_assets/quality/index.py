@@ -22,9 +22,8 @@ def write_index(folder: Path) -> Path:
             continue  # a report that is being written; the next index has it
         found.append((summary, path.parent.relative_to(folder).as_posix()))
     found.sort(key=lambda each: each[0]["made_at"], reverse=True)
-    page = document(
-        "Data quality", _body(found), "The reports of this platform, the newest first. Times are UTC."
-    )
+    lead = "The reports of this platform, the newest first. Times are UTC."
+    page = document("Data quality", _body(found), lead, wide=True)
     path = folder / "index.html"
     path.write_text(page, encoding="utf-8")
     return path
@@ -42,7 +41,7 @@ def _body(found: list[tuple[dict[str, Any], str]]) -> str:
     )
     return (
         '<div class="card"><table><thead><tr><th>Table</th><th>Judged</th><th>Verdict</th><th class="n">Admitted</th>'
-        '<th class="n">Refused</th><th class="n">Duplicates</th><th>Most frequent reason</th><th>Contract</th>'
+        '<th class="n">Refused</th><th class="n">Duplicates</th><th>Most frequent reason</th>'
         f'<th class="n">Made</th></tr></thead><tbody>{rows}</tbody></table></div>{rest}'
     )
 
@@ -57,10 +56,10 @@ def _row(summary: dict[str, Any], place: str) -> str:
     )
     link = escape(f"{place}/index.html")
     return (
-        f'<tr><td><a href="{link}"><b>{escape(summary.get("table", summary["contract"]))}</b></a></td>'
+        f'<tr><td style="white-space:nowrap"><a href="{link}"><b>{escape(summary.get("table", summary["contract"]))}</b></a>'
+        f'&ensp;<span class="quiet">{escape(summary["version"])}</span></td>'
         f'<td style="white-space:nowrap"><a href="{link}">{escape(summary.get("period", summary["title"]))}</a></td><td>{state}</td>'
         f'<td class="n">{number(summary["admitted"])}</td><td class="n">{number(summary["refused"])}</td>'
         f'<td class="n">{number(summary["duplicates"])}</td><td>{f"<code>{escape(first)}</code>" if first else ""}</td>'
-        f"<td>{escape(summary['version'])}</td>"
-        f'<td class="quiet n">{escape(summary["made_at"].replace("T", " ").replace("+00:00", ""))}</td></tr>'
+        f'<td class="quiet n">{escape(summary["made_at"].replace("T", " ")[:16])}</td></tr>'
     )

@@ -14,7 +14,7 @@ _STYLE = """
 --bad:#b42318;--badbg:#fdecea;--bar:#d64533;--calm:#8fb4d9;--link:#1d5fbf}
 *{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);
 font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
-main{max-width:1120px;margin:0 auto;padding:36px 24px 64px}h1{font-size:26px;margin:0 0 4px;letter-spacing:-.01em}
+main{max-width:1120px;margin:0 auto;padding:36px 24px 64px}main.wide{max-width:1320px}h1{font-size:26px;margin:0 0 4px;letter-spacing:-.01em}
 h2{font-size:17px;margin:36px 0 10px}h3{font-size:13px;margin:0;color:var(--quiet);font-weight:600}
 p{margin:0 0 10px}.lead{color:var(--quiet);margin-bottom:22px}a{color:var(--link);text-decoration:none}a:hover{text-decoration:underline}
 .card{background:var(--card);border:1px solid var(--line);border-radius:10px;overflow-x:auto}.pad{padding:16px 18px}
@@ -37,12 +37,12 @@ svg text{font-size:11px;fill:var(--quiet)}footer{margin-top:40px;color:var(--qui
 """
 
 
-def document(title: str, body: str, lead: str) -> str:
+def document(title: str, body: str, lead: str, *, wide: bool = False) -> str:
     """A whole page around `body`; `lead` is HTML."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f'<link rel="icon" href="data:,"><title>{escape(title)}</title><style>{_STYLE}</style></head><body><main>'
+        f'<link rel="icon" href="data:,"><title>{escape(title)}</title><style>{_STYLE}</style></head><body><main{" class=wide" if wide else ""}>'
         f'<h1>{escape(title)}</h1><p class="lead">{lead}</p>{body}</main></body></html>\n'
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+import redis
 
 from fraud_core.errors import LostRange
 from fraud_core.log import SCORER, Entry, Log, open_log
@@ -75,6 +76,8 @@ def test_fresh_events_are_scored_once_and_history_bad_rows_and_repeats_are_passe
             Entry("json", payload(event()), virtual_ms=old_ms),
         ],
     )
+    with redis.Redis.from_url(serving.redis_address) as client:  # as a newer producer would write
+        client.xadd(f"{serving.namespace}:log:{{transactions.0}}", {"j9": payload(event())})
 
     async def body(runtime: Runtime) -> None:
         await runtime.scorer.score(

@@ -122,4 +122,4 @@ def test_reports_are_made_on_request_of_an_hour_a_day_or_everything(
         assert told["success"]
         assert Path(told["path"]).is_file()
     index = (settings.reports_path / "index.html").read_text(encoding="utf-8")
-    assert index.count("<tr><td>") == 3
+    assert index.count("<tr><td") == 3
