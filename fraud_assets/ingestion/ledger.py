@@ -29,6 +29,8 @@ class LedgerRow:
     first_event_at: datetime | None = None
     """Span of the event times of its valid events."""
     last_event_at: datetime | None = None
+    plans: int = 1
+    """How many plans the row stands for; upkeep joins old ones. Null in rows from before it did: one."""
 
     def frame(self, schema: pl.Schema) -> pl.DataFrame:
         """The row as the table holds it."""

@@ -56,6 +56,7 @@ _LEDGER: Final[dict[str, pl.DataType]] = {
     "committed_at": UTC_MICROSECONDS,
     "first_event_at": UTC_MICROSECONDS,
     "last_event_at": UTC_MICROSECONDS,
+    "plans": pl.Int64(),
 }
 
 

@@ -146,19 +146,34 @@ def _agrees_with_ledger(platform: Platform) -> dg.AssetCheckResult:
     differing: list[dict[str, object]] = []
     batches = 0
     if lake.exists(LEDGER):
-        mine = read_results(lake).filter(pl.col("code") == ANY).select(*place, "end", "checked", "failed")
-        ledger = lake.scan(LEDGER).select(*place, "end", checked="events", failed="violations")
-        # What both reach: old rows may have been retired here or there, and new ones are still to be recorded.
+        ledger = lake.scan(LEDGER).select(
+            *place,
+            "start",
+            "end",
+            checked="events",
+            failed="violations",
+            batches=pl.col("plans").fill_null(1),
+        )
+        mine = (
+            read_results(lake)
+            .filter(pl.col("code") == ANY)
+            .select(*place, "start", "end", "checked", "failed", batches=pl.lit(1, pl.Int64))
+        )
+        # What both hold whole: old rows are retired here and joined there, new ones are still to be recorded.
+        held = mine.group_by(place).agg(
+            pl.col("start").min().alias("from"), pl.col("end").max().alias("upto")
+        )
         both = (
-            mine.group_by(place)
-            .agg(pl.col("end").min().alias("low"), pl.col("end").max().alias("high"))
-            .join(ledger.group_by(place).agg(pl.col("end").min().alias("floor")), on=place)
+            ledger.join(held, on=place)
+            .filter(pl.col("start") >= pl.col("from"), pl.col("end") <= pl.col("upto"))
+            .group_by(place)
+            .agg(pl.col("start").min().alias("low"), pl.col("end").max().alias("high"))
         )
         totals = [
             each.join(both, on=place)
-            .filter(pl.col("end").is_between(pl.max_horizontal("low", "floor"), "high"))
+            .filter(pl.col("start") >= pl.col("low"), pl.col("end") <= pl.col("high"))
             .group_by(place)
-            .agg(pl.len().alias("batches"), pl.col("checked", "failed").sum())
+            .agg(pl.col("batches", "checked", "failed").sum())
             .collect()
             for each in (mine, ledger)
         ]

@@ -122,6 +122,7 @@ def test_joined_ranges_of_the_ledger_prove_the_same(settings: Settings, tmp_path
     before, after = join_old_ranges(lake, 30, now=FAR)
     assert after < before / 2
     assert verify(judged, manifest).ok
+    assert lake.scan(LEDGER).select(pl.col("plans").sum()).collect().item() == before
     assert {app: lake.committed(lake.table(LEDGER), app) for app in versions} == versions
     produce_past(judged, days=1)
     run_ingest(judged)
