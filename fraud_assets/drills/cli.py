@@ -1,6 +1,7 @@
 """`spearhead drill`: faults brought about on purpose, and the proof that nothing came of them."""
 
 import json
+import signal
 from typing import Annotated
 
 import typer
@@ -36,7 +37,12 @@ def ingest(
     from fraud_assets.drills.ingest import drill_ingest
 
     console = Console(stderr=as_json)
-    result = drill_ingest(load_settings(), kills=kills, seed=seed, lake=lake, say=console.print)
+    # Asked to end, it ends its Valkey too, as after Ctrl-C.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        result = drill_ingest(load_settings(), kills=kills, seed=seed, lake=lake, say=console.print)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if as_json:
         print(json.dumps(result.as_dict()))
     else:

@@ -14,11 +14,14 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+import polars as pl
+
 from fraud_assets.drills.nursery import IngestProcess
 from fraud_assets.drills.producer import Producer, Verdicts
-from fraud_assets.ingestion import create_tables, verify
+from fraud_assets.ingestion import VerifyResult, create_tables, verify
 from fraud_assets.ingestion.failpoint import FAILPOINTS
-from fraud_assets.lake import STREAMS, open_lake
+from fraud_assets.lake import LEDGER, STREAMS, open_lake
+from fraud_assets.quality.results import ANY, read_results, record_results
 from fraud_core.contracts import load_contracts
 from fraud_core.errors import PlatformError, SettingsError
 from fraud_core.log import open_log
@@ -257,6 +260,25 @@ class _Drill:
                 self._problem(
                     f"{stream}: {expected} was expected by what the producer sent, {found} was found."
                 )
+
+        self._check_results(proof)
+
+    def _check_results(self, proof: VerifyResult) -> None:
+        """The table of data-quality results is a fold of ledger and quarantine: it must count every plan once."""
+        lake = open_lake(self.settings, probe=False)
+        record_results(lake)
+        plans = read_results(lake).filter(pl.col("code") == ANY).collect()
+        found = (
+            plans.unique(["stream", "shard", "end"]).height,
+            plans["checked"].sum(),
+            plans["failed"].sum(),
+        )
+        expected = (lake.scan(LEDGER).select(pl.len()).collect().item(), proof.events, proof.quarantined)
+        if plans.height != found[0] or found != expected:
+            self._problem(
+                f"data_quality: {expected} plans, events and violations were expected once each; {found} were found in "
+                f"{plans.height} rows."
+            )
 
     def _problem(self, text: str) -> None:
         if text not in self.result.problems:

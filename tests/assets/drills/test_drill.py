@@ -22,6 +22,7 @@ from tests.assets.lake.object_store import in_store
 pytestmark = pytest.mark.valkey
 
 
+@pytest.mark.timeout(600)
 def test_runs_killed_at_every_step_lose_and_double_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
