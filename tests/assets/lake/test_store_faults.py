@@ -52,10 +52,8 @@ def ingested_once(settings: Settings) -> bool:
     return (proof.valid, proof.duplicates, proof.quarantined, proof.pending) == (5, 1, 2, 0)
 
 
-@pytest.mark.parametrize(
-    "what",
-    ["503", pytest.param("500", marks=pytest.mark.slow), pytest.param("reset", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["500", "503", "reset"])
 def test_passing_errors_of_the_store_are_lived_through(
     settings: Settings, faulty: FaultyStore, what: str
 ) -> None:
@@ -75,6 +73,7 @@ def test_commits_whose_answers_were_lost_are_not_made_twice(settings: Settings, 
     assert ingested_once(settings)
 
 
+@pytest.mark.slow
 def test_a_compaction_whose_answer_was_lost_doubles_no_row(settings: Settings, faulty: FaultyStore) -> None:
     run_ingest(settings, ["transactions"])
     faulty.strike(("lost", "PUT", "/transactions/_delta_log", 2))
