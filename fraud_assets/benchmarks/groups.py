@@ -24,7 +24,7 @@ from fraud_core.settings import Settings, load_settings
 
 _TIMEOUT_S = 600.0
 _WARM_UP = 10_000
-_PLAN = 50_000
+_PLAN = 20_000
 """Small plans: many commits, so that they have occasion to collide."""
 
 
