@@ -20,12 +20,13 @@ from rich.console import Console
 
 from fraud_assets.benchmarks.ceiling import read_to_end
 from fraud_assets.benchmarks.figures import Span, ages_s, span, today
+from fraud_assets.benchmarks.kafka import from_kafka
 from fraud_assets.benchmarks.load import ROUND, BlockLoad, JsonLoad, Templates, templates
 from fraud_assets.benchmarks.rig import Rig
 from fraud_assets.ingestion.verify import verify
 from fraud_assets.lake import open_lake
 from fraud_core.contracts import load_contracts
-from fraud_core.log import BLOCK, Entry, Shard, open_log
+from fraud_core.log import BLOCK, INGEST, Entry, Shard, open_log
 from fraud_core.simulator.wire import to_json
 
 _STREAM: Final = "transactions"
@@ -39,6 +40,9 @@ def ingest(
         int, typer.Option(help="Events of the backlog in blocks.", min=100_000)
     ] = 2_000_000,
     block_size: Annotated[int, typer.Option(help="Events of one block.", min=1, max=ROUND)] = 1_000,
+    kafka_events: Annotated[
+        int, typer.Option(help="Single JSON events of the backlog in Kafka (0: no Kafka).", min=0)
+    ] = 600_000,
     beside: Annotated[float, typer.Option(help="Seconds beside a producer at full speed.", min=1)] = 6.0,
     rate: Annotated[float, typer.Option(help="Events a second to hold.", min=1_000)] = 100_000,
     duration: Annotated[float, typer.Option(help="Seconds to hold the rate.", min=1)] = 15.0,
@@ -66,6 +70,7 @@ def ingest(
         bench.blocks(block_events, block_size)
         bench.held(rate, duration)
         bench.prove()
+        bench.kafka(kafka_events)
         figures = {
             **bench.figures,
             "violations": violations,
@@ -161,7 +166,9 @@ class IngestBench:
         self.block_load = BlockLoad(self.made, size)
         with self.rig.paused(self._running):
             for _ in range(0, events, 100 * size):
-                self.log.append(_STREAM, [Entry(BLOCK, block) for block in self.block_load.make(100 * size)])
+                self.log.append(
+                    _STREAM, [Entry(BLOCK, block, events=size) for block in self.block_load.make(100 * size)]
+                )
             self._settle()
             begun = time.time()
         self._drain()
@@ -206,6 +213,14 @@ class IngestBench:
         if not result.ok:
             self.console.print("\n".join(result.problems))
 
+    def kafka(self, events: int) -> None:
+        """The same from Kafka, with a lake of its own."""
+        if events:
+            self._say(f"a backlog of {events:,} single JSON events in Kafka")
+            self.figures |= from_kafka(self.rig, self.made, events // ROUND * ROUND)
+            for name in ("lost", "duplicated"):
+                self.figures[name] += self.figures.get(f"kafka_{name}", 0)
+
     @property
     def _running(self) -> subprocess.Popen[bytes]:
         assert self._child is not None
@@ -222,7 +237,7 @@ class IngestBench:
     def _drain(self) -> None:
         end = self.log.end(self.shard)
         self.rig.wait(
-            lambda: self.log.readers(self.shard).get("ingest", 0) >= end, self._running, "ingest", _PATIENCE_S
+            lambda: self.log.readers(self.shard).get(INGEST, 0) >= end, self._running, "ingest", _PATIENCE_S
         )
 
     def _settle(self) -> None:

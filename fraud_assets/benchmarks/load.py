@@ -31,6 +31,19 @@ _STREAM: Final = "transactions"
 _SENT_AGAIN: Final = "sent_again"
 
 
+def numbered(made: "Templates", first: int) -> tuple[list[bytes], list[str]]:
+    """A round of payloads under the ids from `first` on, and those ids."""
+    payloads: list[bytes] = []
+    ids: list[str] = []
+    for payload, own in zip(made.payloads, made.ids, strict=True):
+        if own is None:
+            payloads.append(payload)
+        else:
+            ids.append(f"{_PREFIX}{first + len(ids):0{_DIGITS}d}")
+            payloads.append(payload.replace(own, ids[-1].encode(), 1))
+    return payloads, ids
+
+
 @dataclass(frozen=True)
 class Templates:
     """One round of events: as rows of the contract, and as JSON with a share of faulty ones among them."""

@@ -138,16 +138,17 @@ class Rig:
 
 def own_settings(home: Path, **changes: Any) -> Settings:
     """The settings in force, but for every place and address: those are the benchmark's own."""
-    return load_settings(
-        home=home,
-        lake=str(home / "lake"),
-        lake_marker="",
-        bundles=str(home / "bundles"),
-        reports=str(home / "reports"),
-        contracts=PACKAGED_CONTRACTS,
-        namespace="bench",
-        shards=1,
-        quarantine_key="",
-        failpoint="",
-        **changes,
-    )
+    own: dict[str, Any] = {
+        "home": home,
+        "lake": str(home / "lake"),
+        "lake_marker": "",
+        "bundles": str(home / "bundles"),
+        "reports": str(home / "reports"),
+        "contracts": PACKAGED_CONTRACTS,
+        "log": "redis",
+        "namespace": "bench",
+        "shards": 1,
+        "quarantine_key": "",
+        "failpoint": "",
+    }
+    return load_settings(**{**own, **changes})
