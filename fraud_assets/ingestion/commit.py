@@ -22,7 +22,7 @@ from fraud_assets.ingestion.replays import earlier_copies
 from fraud_assets.ingestion.rows import check_readable, main_rows, quarantine_rows
 from fraud_assets.ingestion.sealing import Seal
 from fraud_assets.ingestion.uniqueness import UniquenessWindow
-from fraud_assets.ingestion.verdicts import Verdicts, judge_batch, recorded_verdicts
+from fraud_assets.ingestion.verdicts import Judged, Verdicts, judge_batch, recorded_verdicts
 from fraud_assets.ingestion.window import load_window
 from fraud_assets.lake import LEDGER, Lake, rows_of, tables_of
 from fraud_assets.lake.lake import schema_of
@@ -106,7 +106,7 @@ class ShardIngest:
             if plan is None:
                 return None
             self._failpoint("after_plan")
-            batch = self._read(plan, max_events)
+            batch, alone = self._read(plan, max_events)
         except (LakeError, LostRange) as error:
             # Tables are opened one after another, and what another run has passed is trimmed: look again before alarming.
             if self._committed(self._open()) != committed:
@@ -118,7 +118,7 @@ class ShardIngest:
         if self._ahead is not None and not plan.judged and len(batch) >= max_events:
             self._ahead.begin(self.shard, batch.end, plan.end, max_events)
         versions = {name: table.version() for name, table in tables.items()}
-        verdicts = self._verdicts(plan, batch, tables)
+        verdicts = self._verdicts(plan, batch, tables, alone)
         self._failpoint("after_judge")
         row = self._write(plan, batch, verdicts, tables)
         self._keep_window(plan, batch)
@@ -143,10 +143,11 @@ class ShardIngest:
             versions=versions,
         )
 
-    def _read(self, plan: Plan, max_events: int) -> Batch:
-        """The plan's events: read while the plan before it was committed, if that was a good guess, else read now."""
-        batch = self._ahead.take(self.shard, plan, max_events) if self._ahead is not None else None
-        return batch or read_batch(self.log, self.shard, plan, self.contracts, max_events)
+    def _read(self, plan: Plan, max_events: int) -> tuple[Batch, Judged | None]:
+        """The plan's events: read and looked at while the plan before was committed, if that was a good guess, else read now."""
+        if self._ahead is not None and (taken := self._ahead.take(self.shard, plan, max_events)) is not None:
+            return taken
+        return read_batch(self.log, self.shard, plan, self.contracts, max_events), None
 
     def _open(self) -> dict[str, DeltaTable]:
         """Fresh handles, opened against the order of commits: a plan that another run is at never looks out of order."""
@@ -155,7 +156,9 @@ class ShardIngest:
     def _committed(self, tables: Mapping[str, DeltaTable]) -> dict[str, int]:
         return {name: self.lake.committed(table, self.shard.app_id) for name, table in tables.items()}
 
-    def _verdicts(self, plan: Plan, batch: Batch, tables: Mapping[str, DeltaTable]) -> Verdicts:
+    def _verdicts(
+        self, plan: Plan, batch: Batch, tables: Mapping[str, DeltaTable], alone: Judged | None
+    ) -> Verdicts:
         if plan.judged:
             self._window = None
             quarantined = self.lake.scan(tables[self.order[0]]).filter(
@@ -172,7 +175,7 @@ class ShardIngest:
         window, self._window = self._window, None  # what the plan adds is true only when it is committed
         contract = self.contracts.for_stream(self.shard.stream)
         copies = earlier_copies(self.lake, tables[self.order[-2]], contract, batch)
-        verdicts = judge_batch(self.contracts, batch, window, copies)
+        verdicts = judge_batch(self.contracts, batch, window, copies, alone)
         self._judged_with = window
         return verdicts
 

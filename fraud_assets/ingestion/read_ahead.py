@@ -1,6 +1,6 @@
-"""Reading the range that probably comes next, on a thread of its own, while the plan before it is judged and committed.
+"""Reading the range that probably comes next, and judging its events one by one, while the plan before it is committed.
 
-It is a guess and no promise: a step takes what was read only where it is exactly what its own plan asks for, and reads for
+A thread of its own does so. It is a guess and no promise: a step takes what was read only where it is exactly what its own plan asks for, and reads for
 itself otherwise. So the order of verdicts and commits stays as it was; only the waiting for the log is gone.
 """
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from fraud_assets.ingestion.plan import Plan
 from fraud_assets.ingestion.reading import Batch, read_batch
+from fraud_assets.ingestion.verdicts import Judged, judge_alone
 from fraud_core.contracts import Contracts
 from fraud_core.errors import SpearheadError
 from fraud_core.log import Log, Shard
@@ -23,7 +24,7 @@ class _Guess:
     start: int
     end: int
     max_events: int
-    batch: Future[Batch]
+    batch: Future[tuple[Batch, Judged]]
 
 
 class ReadAhead:
@@ -38,11 +39,15 @@ class ReadAhead:
         """Read what follows `start`, up to `end`; nothing while another shard's batch waits."""
         if self._guess is None and start < end:
             plan = Plan(start, end, (), judged=False)
-            batch = self._thread.submit(read_batch, self._log, shard, plan, self._contracts, max_events)
+            batch = self._thread.submit(self._read, shard, plan, max_events)
             self._guess = _Guess(shard, start, end, max_events, batch)
 
-    def take(self, shard: Shard, plan: Plan, max_events: int) -> Batch | None:
-        """The batch of `plan`, if it is the one that was read; waits for it then."""
+    def _read(self, shard: Shard, plan: Plan, max_events: int) -> tuple[Batch, Judged]:
+        batch = read_batch(self._log, shard, plan, self._contracts, max_events)
+        return batch, judge_alone(self._contracts, batch)
+
+    def take(self, shard: Shard, plan: Plan, max_events: int) -> tuple[Batch, Judged] | None:
+        """The batch of `plan` and the verdicts on its events alone, if it is the one that was read; waits for it then."""
         guess = self._guess
         if guess is None or guess.shard != shard:
             return None
@@ -52,11 +57,11 @@ class ReadAhead:
             guess.batch.cancel()
             return None
         try:
-            batch = guess.batch.result()
+            batch, judged = guess.batch.result()
         except SpearheadError:  # read again, and let that attempt say what is wrong
             return None
         enough = len(batch) * _WORTH_IT >= max_events or guess.end == plan.end
-        return batch if enough and batch.end > batch.start else None
+        return (batch, judged) if enough and batch.end > batch.start else None
 
     def forget(self, shard: Shard) -> None:
         """Drop what was read for a shard."""

@@ -39,13 +39,16 @@ class Verdicts:
         return dict(counted)
 
 
-def judge_batch(
-    contracts: Contracts, batch: Batch, window: UniquenessWindow, copies: Mapping[int, bool] | None = None
-) -> Verdicts:
-    """Judge every event by its contract, then those that keep it by whether they were seen before.
+@dataclass(frozen=True)
+class Judged:
+    """What can be said of a batch without any other: it may be worked out while the batch before is committed."""
 
-    `copies` names the rows brought back from quarantine of which the table holds another copy, and whether it has the same body.
-    """
+    violations: Mapping[int, tuple[str, ...]]
+    identities: Identities
+
+
+def judge_alone(contracts: Contracts, batch: Batch) -> Judged:
+    """Judge every event by its contract, and tell by what it would be known again."""
     contract = contracts.for_stream(batch.shard.stream)
     violations = dict(judge(contract, batch.rows, batch.known_ms, batch.found).reasons)
     for row in np.flatnonzero(batch.early).tolist():
@@ -55,11 +58,29 @@ def judge_batch(
             violations[row] = (*violations.get(row, ()), *codes)
     for row in without_origin(batch):
         violations[row] = (NO_ORIGIN, *violations.get(row, ()))
+    return Judged(violations, Identities.of(contract, batch.rows))
+
+
+def judge_batch(
+    contracts: Contracts,
+    batch: Batch,
+    window: UniquenessWindow,
+    copies: Mapping[int, bool] | None = None,
+    alone: Judged | None = None,
+) -> Verdicts:
+    """Judge every event by its contract (`alone`, when that is done already), then those that keep it by whether they
+    were seen before.
+
+    `copies` names the rows brought back from quarantine of which the table holds another copy, and whether it has the same body.
+    """
+    contract = contracts.for_stream(batch.shard.stream)
+    alone = alone or judge_alone(contracts, batch)
+    violations = dict(alone.violations)
     again = {row: same for row, same in (copies or {}).items() if row not in violations}
     violations |= {row: (REPLAYED_BEFORE,) for row, same in again.items() if not same}
     keeps = np.ones(len(batch), dtype=np.bool_)
     keeps[[*violations, *again]] = False
-    seen = window.judge(Identities.of(contract, batch.rows), keeps)
+    seen = window.judge(alone.identities, keeps)
     seen[[row for row, same in again.items() if same]] = DUPLICATE
     for row in np.flatnonzero(seen == OTHER_BODY).tolist():
         violations[row] = (f"{contract.event_id}.{OTHER_BODY_RULE}",)

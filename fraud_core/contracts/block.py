@@ -26,16 +26,22 @@ def parse_block(contract: Contract, block: bytes) -> Parsed:
         raw = pl.read_ipc_stream(io.BytesIO(block))
     except (pl.exceptions.PolarsError, OSError, ValueError, pl.exceptions.PanicException):
         return unreadable(contract, block, UNPARSEABLE)
+    held = dict(raw.schema)  # asked for once: each time it is made anew
+    virtual = raw[VIRTUAL_MS] if held.get(VIRTUAL_MS) == pl.Int64 else None
+    if virtual is not None:
+        held.pop(VIRTUAL_MS)
+    if held == schema and list(held) == list(schema):
+        frame = raw if virtual is None else raw.drop(VIRTUAL_MS)
+        return Parsed(frame, {}, lambda row: _row_json(raw, row), virtual)
     codes: list[str] = []
-    virtual = raw[VIRTUAL_MS] if raw.schema.get(VIRTUAL_MS) == pl.Int64 else None
-    if any(name not in schema for name in raw.columns if not (name == VIRTUAL_MS and virtual is not None)):
+    if not held.keys() <= schema.keys():
         codes.append(UNKNOWN_FIELD)
     columns: list[pl.Series] = []
     for name, dtype in schema.items():
-        if name in raw.columns and raw.schema[name] == dtype:
+        if held.get(name) == dtype:
             columns.append(raw[name])
             continue
-        if name in raw.columns:
+        if name in held:
             codes.append(f"{name}.type")
         columns.append(pl.repeat(None, raw.height, dtype=dtype, eager=True).alias(name))
     found = dict.fromkeys(range(raw.height), tuple(codes)) if codes else {}

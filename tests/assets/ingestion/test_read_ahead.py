@@ -7,6 +7,7 @@ import pytest
 from fraud_assets.ingestion.plan import Plan
 from fraud_assets.ingestion.read_ahead import ReadAhead
 from fraud_assets.ingestion.reading import read_batch
+from fraud_assets.ingestion.verdicts import judge_alone
 from fraud_core.contracts import Contracts
 from fraud_core.log import json_entry, open_log
 from fraud_core.settings import Settings
@@ -32,8 +33,10 @@ def test_a_guess_is_taken_by_its_own_plan_alone(
     taken = ahead.take(shard, plan(offsets[3], offsets[-1]), 4)
     read = read_batch(log, shard, plan(offsets[3], offsets[-1]), contracts, 4)
     assert taken is not None
-    assert taken.rows.equals(read.rows)
-    assert (taken.start, taken.end) == (read.start, read.end) == (offsets[3], offsets[7])
+    batch, judged = taken
+    assert batch.rows.equals(read.rows)
+    assert judged.violations == judge_alone(contracts, read).violations
+    assert (batch.start, batch.end) == (read.start, read.end) == (offsets[3], offsets[7])
     for wrong in (
         plan(offsets[2], offsets[-1]),
         plan(offsets[3], offsets[6]),
