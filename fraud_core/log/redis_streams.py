@@ -18,7 +18,8 @@ from redis.retry import Retry
 
 from fraud_core.errors import LogError, LogUnavailable, LostRange
 from fraud_core.log.counting import count_by_reading
-from fraud_core.log.framing import JSON_FIELD, from_fields, to_fields
+from fraud_core.log.framing import JSON_FIELD, from_fields
+from fraud_core.log.pipeline import exchange, pack
 from fraud_core.log.protocol import JSON, NO_VIRTUAL_TIME, Entries, Entry, Kind, Shard, Tally
 from fraud_core.log.range_reply import RangeReply, read_range
 
@@ -175,14 +176,12 @@ class RedisLog:
         offsets: list[int] = []
         with self._errors("Some of the entries may have been appended; the same events may be sent again."):
             for start in range(0, len(entries), _PIPELINE):
-                with self._client.pipeline(transaction=False) as pipe:
-                    chunk = slice(start, start + _PIPELINE)
-                    more = _more_than_entries(route[chunk], entries[chunk])
-                    for key, events in more.items():
-                        pipe.incrby(f"{key}:more", events)
-                    for key, entry in zip(route[chunk], entries[chunk], strict=True):
-                        pipe.xadd(key, to_fields(entry))
-                    offsets.extend(to_offset(entry_id) for entry_id in pipe.execute()[len(more) :])
+                chunk = slice(start, start + _PIPELINE)
+                more = _more_than_entries(route[chunk], entries[chunk])
+                commands = pack(route[chunk], entries[chunk], more)
+                with self._connection() as connection:
+                    replies = exchange(connection, commands, len(more) + len(entries[chunk]))
+                offsets += _offsets(replies[len(more) :]).tolist()
         for key, offset in zip(route, offsets, strict=True):
             self._last_seq[key] = offset & MAX_SEQ
         return offsets
@@ -283,18 +282,20 @@ class RedisLog:
         self._client.close()
 
     def _read_many(self, commands: Sequence[Sequence[Any]], limit: int) -> RangeReply | None:
-        pool = getattr(self._client, "connection_pool", None)
-        if pool is None:
-            return None
-        with self._errors():
-            connection = pool.get_connection()
-            try:
-                reply = read_range(connection, commands, int(1.1 * self._bytes_per_entry * limit))
-            finally:
-                pool.release(connection)
+        with self._errors(), self._connection() as connection:
+            reply = read_range(connection, commands, int(1.1 * self._bytes_per_entry * limit))
         if reply is not None and len(reply.ms):
             self._bytes_per_entry = reply.size / len(reply.ms)
         return reply
+
+    @contextmanager
+    def _connection(self) -> Iterator[Any]:
+        pool = self._client.connection_pool
+        connection = pool.get_connection()
+        try:
+            yield connection
+        finally:
+            pool.release(connection)
 
     # -- safety
 

@@ -1,5 +1,7 @@
 """Events as JSON, the way a producer would send them: times in ISO 8601 with milliseconds and Z."""
 
+import io
+
 import polars as pl
 
 _TIME_FORMAT = "%Y-%m-%dT%H:%M:%S%.3fZ"
@@ -14,4 +16,6 @@ def to_json(rows: pl.DataFrame) -> list[bytes]:
         for name, dtype in rows.schema.items()
         if not name.startswith("_")
     )
-    return sent.write_ndjson(None).encode().splitlines()
+    lines = io.BytesIO()  # not None: that would make a text of it, to be encoded again
+    sent.write_ndjson(lines)
+    return lines.getvalue().splitlines()
