@@ -2,12 +2,27 @@
 
 import os
 import shutil
+import socket
 import time
 import uuid
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Final
 
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from fraud_core.log.kafka_broker import VERSION, KafkaBroker, start_broker
 from fraud_core.log.kafka_connection import of_servers
@@ -19,6 +34,8 @@ CACHE: Final = Path(__file__).resolve().parent.parent / ".cache"
 REQUIRED: Final = bool(os.environ.get("REAL_KAFKA_REQUIRED"))
 """Set where a missing broker must be a failure and no skip: in continuous integration."""
 STREAMS: Final = ("transactions", "labels", "decisions")
+CA_FILE: Final = "ca.pem"
+SECURE_FILE: Final = "secure.address"
 RETENTION_ACTS_AT_ONCE: Final = {
     "log.retention.check.interval.ms": "300",
     "log.initial.task.delay.ms": "300",
@@ -26,10 +43,79 @@ RETENTION_ACTS_AT_ONCE: Final = {
 }
 
 
-def broker(folder: Path, **properties: str) -> KafkaBroker:
-    """A broker of one's own, in which retention acts within a test."""
-    own = {name.replace("_", "."): value for name, value in properties.items()}
-    return start_broker(folder, CACHE, properties=RETENTION_ACTS_AT_ONCE | own, heap_mib=256)
+USER: Final = "spearhead"
+PASSWORD: Final = "not-a-secret-but-the-tests'"
+
+
+def broker(folder: Path) -> KafkaBroker:
+    """A broker of one's own, in which retention acts within a test, and which has a listener with TLS and SASL too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        secure = f"127.0.0.1:{probe.getsockname()[1]}"
+    certificate, key = self_signed()
+    (folder / CA_FILE).write_text(certificate)
+    (folder / SECURE_FILE).write_text(secure)
+    return start_broker(
+        folder,
+        CACHE,
+        properties=RETENTION_ACTS_AT_ONCE | _secured(certificate, key),
+        listeners=[f"SECURE://{secure}"],
+        heap_mib=256,
+    )
+
+
+def _secured(certificate: str, key: str) -> dict[str, str]:
+    secure = "listener.name.secure"
+    login = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+    return {
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL",
+        "inter.broker.listener.name": "PLAINTEXT",
+        f"{secure}.sasl.enabled.mechanisms": "SCRAM-SHA-512",
+        f"{secure}.scram-sha-512.sasl.jaas.config": login,
+        f"{secure}.ssl.keystore.type": "PEM",
+        f"{secure}.ssl.keystore.certificate.chain": certificate.replace("\n", "\\n"),
+        f"{secure}.ssl.keystore.key": key.replace("\n", "\\n"),
+    }
+
+
+def self_signed() -> tuple[str, str]:
+    """A certificate for 127.0.0.1 that is its own CA, and its key, as PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return certificate.public_bytes(pem).decode(), private.decode()
+
+
+def secured(server: KafkaBroker, settings: Settings) -> Settings:
+    """The same settings, by TLS and SASL with a user of its own."""
+    admin = AdminClient({"bootstrap.servers": server.servers})
+    scram = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
+    user = UserScramCredentialUpsertion(USER, scram, PASSWORD.encode())
+    admin.alter_user_scram_credentials([user])[USER].result()
+    return settings.changed(
+        kafka_servers=(server.folder / SECURE_FILE).read_text(),
+        kafka_security_protocol="SASL_SSL",
+        kafka_username=USER,
+        kafka_password=PASSWORD,
+        kafka_ca=str(server.folder / CA_FILE),
+    )
 
 
 def kafka_settings(

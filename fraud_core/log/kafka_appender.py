@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, Final
 
 from fraud_core.errors import LogError
@@ -71,8 +72,7 @@ class Appender:
             headers = _headers(entry)
             if headers:
                 to["headers"] = headers
-            self._produce(topic, entry.payload, batch.heard(place), to)
-        batch.complete()
+            self._produce(topic, entry.payload, partial(batch.heard, place), to)
         return batch.future
 
     def close(self) -> None:
@@ -119,36 +119,28 @@ class _Batch:
         self._appender, self._topic = appender, topic
         self._offsets, self._failed = [0] * count, list[Any]()
         self._missing = count
-        self._lock = threading.Lock()
+        if not count:
+            self.future.set_result([])
 
-    def heard(self, place: int) -> Any:
-        """The callback for the entry at `place`."""
-
-        def delivered(error: Any, message: Any) -> None:
-            if error is None:
-                self._offsets[place] = message.offset() + 1
-            else:
-                self._failed.append(error)
-            with self._lock:
-                self._missing -= 1
-            if not self._missing:
-                self.complete()
-
-        return delivered
-
-    def complete(self) -> None:
-        """Resolve the future, when everything was heard; called once more after everything was handed over."""
-        with self._lock:
-            if self._missing or self.future.done():
-                return
-            if self._failed:
-                self.future.set_exception(self._appender.failure(self._topic, self._failed[0]))
-            else:
-                self.future.set_result(self._offsets)
+    def heard(self, place: int, error: Any, message: Any) -> None:
+        """What became of the entry at `place`; told by the listening thread alone."""
+        if error is None:
+            self._offsets[place] = message.offset() + 1
+        else:
+            self._failed.append(error)
+        self._missing -= 1
+        if self._missing:
+            return
+        if self._failed:
+            self.future.set_exception(self._appender.failure(self._topic, self._failed[0]))
+        else:
+            self.future.set_result(self._offsets)
 
 
 def _headers(entry: Entry) -> list[tuple[str, bytes]]:
     """The entry's framing, but for the name of a plain JSON event: that is what a message without headers is."""
+    if entry.kind == JSON and entry.virtual_ms is None and entry.replay_of is None:
+        return []
     headers = [(HEADER_OF[name], value) for name, value in to_fields(entry).items() if name in HEADER_OF]
     if entry.kind != JSON:
         headers.append((FRAMING_HEADER, BLOCK_FIELD))

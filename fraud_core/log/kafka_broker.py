@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -65,11 +65,16 @@ class KafkaBroker:
 
 
 def start_broker(
-    folder: Path, cache: Path, *, properties: Mapping[str, str] | None = None, heap_mib: int = 512
+    folder: Path,
+    cache: Path,
+    *,
+    properties: Mapping[str, str] | None = None,
+    listeners: Sequence[str] = (),
+    heap_mib: int = 512,
 ) -> KafkaBroker:
     """Start a broker with its data in `folder`, fetching its jars into `cache` where they are not there yet.
 
-    `properties` are added to server.properties. Raises PlatformError when it does not come up.
+    `properties` are added to server.properties, `listeners` to its own (NAME://host:port). Raises PlatformError when it does not come up.
     """
     java = shutil.which("java")
     if java is None:
@@ -82,6 +87,7 @@ def start_broker(
     client, controller = _free_ports(2)
     configuration = folder / "server.properties"
     wanted = _properties(folder, client, controller) | dict(properties or {})
+    wanted["listeners"] = ",".join([wanted["listeners"], *listeners])
     configuration.write_text("".join(f"{name}={value}\n" for name, value in wanted.items()), encoding="utf-8")
     run = [
         java, f"-Xmx{heap_mib}m", "-XX:+UseSerialGC", "-Xshare:auto", "-XX:TieredStopAtLevel=1",

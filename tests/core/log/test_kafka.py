@@ -285,6 +285,31 @@ def test_a_missing_topic_is_named_with_the_command_that_makes_it(kafka_settings:
         log.shards("nothing")
 
 
+def test_a_log_by_tls_and_sasl_is_the_same_log(
+    kafka_session: KafkaBroker, kafka_settings: Settings, log: Log
+) -> None:
+    offsets = log.append(STREAM, entries(3))
+    settings = kafka.secured(kafka_session, kafka_settings)
+    until(lambda: opens(settings), "the user to be known")
+    secure = open_log(settings)
+    (shard,) = secure.shards(STREAM)
+    assert secure.read(shard, 0, offsets[2], 10).offsets.tolist() == offsets
+    assert secure.append(STREAM, entries(1)) == [4]
+    secure.close()
+    for wrong in (settings.changed(kafka_password=kafka.PASSWORD[1:]), settings.changed(kafka_ca="")):
+        with pytest.raises(LogUnavailable, match="SPEARHEAD_KAFKA_") as caught:
+            open_log(wrong)
+        assert kafka.PASSWORD[1:] not in str(caught.value)
+
+
+def opens(settings: Settings) -> bool:
+    try:
+        open_log(settings).close()
+    except LogUnavailable:
+        return False
+    return True
+
+
 def test_topics_made_by_command_pass_every_check(
     kafka_session: KafkaBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
