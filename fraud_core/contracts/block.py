@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from fraud_core.contracts.ipc import check_stream
 from fraud_core.contracts.model import Contract
 from fraud_core.contracts.parse import Parsed
 from fraud_core.contracts.rules import UNKNOWN_FIELD, UNPARSEABLE
@@ -23,6 +24,7 @@ def parse_block(contract: Contract, block: bytes) -> Parsed:
     """Read an Arrow IPC stream of the contract's columns; absent columns are null."""
     schema = contract.polars_schema()
     try:
+        check_stream(block)
         raw = pl.read_ipc_stream(io.BytesIO(block))
     except (pl.exceptions.PolarsError, OSError, ValueError, pl.exceptions.PanicException):
         return unreadable(contract, block, UNPARSEABLE)
