@@ -34,7 +34,9 @@ def local_services(settings: Settings, commands: Collection[str]) -> list[Servic
     services += _dagster(settings, log)
     services.append(_reports(settings))
     if "exporter" in commands:
-        services.append(_exporter(settings))
+        # After the webserver, though it needs nothing: at a start the cores are wanted by those who score.
+        after = tuple(service.name for service in services if service.name == "dagster-webserver")
+        services.append(_exporter(settings, after))
     serving_after = log
     if "triton" in commands and starts_triton(settings):
         services.append(_triton(settings))
@@ -155,7 +157,7 @@ def _reports(settings: Settings) -> Service:
     )
 
 
-def _exporter(settings: Settings) -> Service:
+def _exporter(settings: Settings, depends: tuple[str, ...]) -> Service:
     url = f"http://{settings.host}:{settings.exporter_port}"
     return Service(
         "exporter",
@@ -163,6 +165,7 @@ def _exporter(settings: Settings) -> Service:
         ready=HttpReady(f"{url}/livez"),  # it says itself what is not there, so it waits for nothing
         ports=(Port(settings.exporter_port, "SPEARHEAD_EXPORTER_PORT"),),
         environment=_environment(settings),
+        depends=depends,
         address=f"{url}/metrics",
     )
 

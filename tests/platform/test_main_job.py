@@ -122,6 +122,7 @@ def test_up_starts_every_service(platform: RunningPlatform) -> None:
             "dagster-webserver",
             "dagster-daemon",
             "reports",
+            "exporter",
             "triton",
             "serving",
             "scorer",
