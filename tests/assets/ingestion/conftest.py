@@ -27,7 +27,8 @@ STORES = (
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if getattr(metafunc.module, "ON_EVERY_STORE", False) and "settings" in metafunc.fixturenames:
-        metafunc.parametrize("settings", STORES, indirect=True)
+        many_commits = metafunc.function.__name__ in getattr(metafunc.module, "MANY_COMMITS", ())
+        metafunc.parametrize("settings", STORES[:1] if many_commits else STORES, indirect=True)
 
 
 @pytest.fixture

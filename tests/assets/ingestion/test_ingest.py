@@ -22,6 +22,11 @@ from fraud_core.settings import Settings
 
 pytestmark = pytest.mark.valkey
 ON_EVERY_STORE = True
+MANY_COMMITS = (
+    "test_plans_of_any_size_give_the_same_rows",
+    "test_a_fresh_run_per_plan_and_one_long_run_agree",
+)
+"""Too many for a store that is a test's, and about plans, not stores."""
 MakeEvent = Callable[..., bytes]
 DAY_MS = 86_400_000
 
