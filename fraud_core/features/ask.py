@@ -5,7 +5,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fraud_core.features.inputs import hash_text
-from fraud_core.features.plan import EntityRule, Filter, Held, Input, InputKind, Node, Slot, SlotKind
+from fraud_core.features.plan import (
+    EntityRule,
+    Filter,
+    Held,
+    Input,
+    InputKind,
+    Layout,
+    Node,
+    Slot,
+    SlotKind,
+)
+from fraud_core.features.rings import width_ms
 from fraud_core.features.source import Value, nearest, spell_duration
 
 if TYPE_CHECKING:
@@ -77,6 +88,16 @@ class Ask:
         self.needed_fields.setdefault(self.rules[name].field)
         return self.rules[name]
 
+    def listed_entity(self) -> EntityRule:
+        """An entity whose events are remembered one by one; one kept in buckets is refused."""
+        rule = self.entity()
+        if rule.layout != Layout.LIST:
+            self.value("entity").fail(
+                f"this operator looks at single events, and {rule.name!r} keeps totals per bucket of time; declare it "
+                f"with `layout: {Layout.LIST}`, or leave the feature out."
+            )
+        return rule
+
     def duration(self, name: str, rule: EntityRule | None = None) -> int:
         value = self.value(name)
         length = value.duration_ms(name)
@@ -95,6 +116,12 @@ class Ask:
         if lag + window_ms > rule.horizon_ms:
             self.value("lag").fail(
                 "lag and window together are longer than the entity's history; shorten one."
+            )
+        if rule.layout == Layout.BUCKETS and window_ms < 2 * width_ms(rule, window_ms + lag):
+            self.value("lag").fail(
+                f"window {spell_duration(window_ms)} is lost in the buckets of {rule.name!r}, which are "
+                f"{spell_duration(width_ms(rule, window_ms + lag))} long so far back; shorten the lag, lengthen the "
+                f"window, or declare `layout: {Layout.LIST}`."
             )
         return lag
 

@@ -161,8 +161,8 @@ class StateCalls:
             plan = self.features.plans[str(entity)]
             key = entity_key(self.namespace, epoch, str(entity), str(id))
             ttl_s = life_ms(plan.rule) // 1000
-            records = pack_effects(part)
-            commands.append(("FCALL", self._labels_function, 2, key, f"{key}:l", records, ttl_s))
+            records, cap = pack_effects(part), plan.rule.label_cap
+            commands.append(("FCALL", self._labels_function, 2, key, f"{key}:l", records, ttl_s, cap))
         return commands
 
     def adopt(self, epoch: int, registered: Mapping[str, Any] | None) -> int:

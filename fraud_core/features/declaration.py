@@ -20,17 +20,18 @@ from fraud_core.features.kernel import KERNEL_VERSION
 from fraud_core.features.layout import HEADER_VERSION
 from fraud_core.features.operators import OPERATORS
 from fraud_core.features.plan import (
-    LABEL_CAP,
     MAX_FILTERS,
     EntityPlan,
     EntityRule,
     Held,
     Input,
     InputKind,
+    Layout,
     Node,
     PlanBuilder,
 )
 from fraud_core.features.program import build_program
+from fraud_core.features.rings import MAX_BUCKETS
 from fraud_core.features.source import Value, nearest, read_source, spell_duration
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
 _DEFAULT_CAP = 512
 _LARGEST_CAP = 4096
+_FEWEST_BUCKETS = 4
+_ENTITY_KEYS = ("history", "layout", "remember", "resolution")
 _DEFAULT_ANSWER_TTL_MS = 300_000
 _TOP = ("version", "answer_ttl", "entities", "filters", "features")
 
@@ -109,7 +112,7 @@ def _assemble(path: Path, scope: _Scope, answer_ttl_ms: int) -> FeatureSet:
         plans=plans,
         program=build_program([feature.node for feature in features], list(builder.inputs), plans),
         hash=_digest([[feature.name, feature.hash] for feature in features]),
-        state_hash=_digest([state, HEADER_VERSION, LABEL_CAP, answer_ttl_ms])[:12],
+        state_hash=_digest([state, HEADER_VERSION, answer_ttl_ms])[:12],
         answer_ttl_s=answer_ttl_ms // 1000,
         path=path,
     )
@@ -120,20 +123,44 @@ def _rules(declared: Value | None, contract: "Contract") -> dict[str, EntityRule
     for name, value in (declared.mapping("entities") if declared else {}).items():
         if name not in contract.entities:
             value.fail(f"the contract has no entity {name!r}: {nearest(name, contract.entities)}")
-        settings = value.mapping(f"entity {name!r}")
-        for key, item in settings.items():
-            if key not in ("history", "remember"):
-                item.fail(f"unknown key {key!r}: {nearest(key, ('history', 'remember'))}")
-        if "history" not in settings:
-            value.fail(f"expected `history`: how long the events of {name!r} are remembered, such as 30d.")
-        cap = (
-            settings["remember"].integer("remember", 1, _LARGEST_CAP)
-            if "remember" in settings
-            else _DEFAULT_CAP
-        )
-        horizon_ms = settings["history"].duration_ms("history")
-        rules[name] = EntityRule(name, contract.entities[name], horizon_ms, cap, value.line)
+        rules[name] = _rule(name, value, contract)
     return rules
+
+
+def _rule(name: str, value: Value, contract: "Contract") -> EntityRule:
+    settings = value.mapping(f"entity {name!r}")
+    for key, item in settings.items():
+        if key not in _ENTITY_KEYS:
+            item.fail(f"unknown key {key!r}: {nearest(key, _ENTITY_KEYS)}")
+    if "history" not in settings:
+        value.fail(f"expected `history`: how long the events of {name!r} are remembered, such as 30d.")
+    layout = Layout.LIST
+    if "layout" in settings:
+        word = settings["layout"].text("layout")
+        if word not in tuple(Layout):
+            settings["layout"].fail(f"unknown layout {word!r}: {nearest(word, list(Layout))}")
+        layout = Layout(word)
+    cap, buckets = 0, 0
+    if layout == Layout.LIST:
+        if "resolution" in settings:
+            settings["resolution"].fail(
+                f"a list of events has exact windows; `resolution` belongs to `layout: {Layout.BUCKETS}`."
+            )
+        cap = _DEFAULT_CAP
+        if "remember" in settings:
+            cap = settings["remember"].integer("remember", 1, _LARGEST_CAP)
+    else:
+        if "remember" in settings:
+            settings["remember"].fail(
+                f"buckets remember no single events; `remember` belongs to `layout: {Layout.LIST}`."
+            )
+        buckets = MAX_BUCKETS
+        if "resolution" in settings:
+            buckets = settings["resolution"].integer(
+                "resolution (buckets per window)", _FEWEST_BUCKETS, MAX_BUCKETS
+            )
+    horizon_ms = settings["history"].duration_ms("history")
+    return EntityRule(name, contract.entities[name], horizon_ms, value.line, layout, cap, buckets)
 
 
 def _spread(name: str, value: Value) -> list[tuple[str, Value]]:
@@ -189,7 +216,6 @@ def _compile(name: str, value: Value, scope: _Scope) -> Feature:
         KERNEL_VERSION,
         compiled.node,
         [_rule_identity(scope.rules[entity]) for entity in entities],
-        LABEL_CAP,
         *[other.hash for other in scope.features.values() if other.name in ask.needed_features],
     ]
     return Feature(
@@ -219,7 +245,8 @@ def _plan_identity(plan: EntityPlan) -> list[Any]:
 
 
 def _rule_identity(rule: EntityRule) -> list[Any]:
-    return [rule.name, rule.field, rule.horizon_ms, rule.cap]
+    laid = [str(rule.layout), rule.cap, rule.buckets, rule.label_cap]
+    return [rule.name, rule.field, rule.horizon_ms, *laid]
 
 
 def _digest(value: Any) -> str:

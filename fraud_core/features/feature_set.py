@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fraud_core.errors import FeatureError
-from fraud_core.features.layout import state_bytes
 from fraud_core.features.operators import OPERATORS
 from fraud_core.features.plan import EntityPlan, Input, Node
 from fraud_core.features.program import Program, build_program
+from fraud_core.features.rings import state_bytes
 from fraud_core.features.source import nearest, spell_duration
 
 if TYPE_CHECKING:

@@ -19,15 +19,17 @@ _CLOCK, _PREVIOUS, _COUNT, _FILLED = (
 _SUM, _HIGH, _LOW, _MAX = (
     int(kind) for kind in (SlotKind.SUM, SlotKind.SQUARES_HIGH, SlotKind.SQUARES_LOW, SlotKind.MAX)
 )
-_DISTINCT, _SEEN, _CARRIED, _FRAUDS = (
-    int(kind) for kind in (SlotKind.DISTINCT, SlotKind.SEEN, SlotKind.CARRIED, SlotKind.FRAUDS)
+_DISTINCT, _SEEN, _CARRIED = (int(kind) for kind in (SlotKind.DISTINCT, SlotKind.SEEN, SlotKind.CARRIED))
+_CLEAN, _ORDER_LOW, _ORDER_HIGH = (
+    int(kind) for kind in (SlotKind.CLEAN, SlotKind.ORDER_LOW, SlotKind.ORDER_HIGH)
 )
-_NEWEST, _OLDEST, _CLEAN = (
-    int(kind) for kind in (SlotKind.FRAUD_NEWEST, SlotKind.FRAUD_OLDEST, SlotKind.CLEAN)
-)
+_LABELS = (int(SlotKind.FRAUDS), int(SlotKind.FRAUD_NEWEST), int(SlotKind.FRAUD_OLDEST))
 
-KIND, WINDOW, INPUT, FILTER, LENGTH = range(5)
-"""Columns of `slots`: kind, index of the window or -1, index of number/hash/carried or -1, filter or -1, window ms."""
+KIND, WINDOW, INPUT, FILTER, LENGTH, ORDER, RANK, PAST = range(8)
+"""Columns of `slots`: kind, index of the window or -1, index of number/hash/carried or -1, filter or -1, window ms;
+of order statistics the row of `orders` or -1, thousandths, and whether the event itself is left out."""
+ORDER_WINDOW, ORDER_INPUT, ORDER_FILTER = range(3)
+"""Columns of `orders`, each a window's values kept sorted: index of the window, index of the number, filter or -1."""
 
 
 @njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
@@ -65,15 +67,13 @@ def local_codes(starts: Any, codes: Any) -> Any:
 @njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
 def fold(  # noqa: C901, PLR0917
     starts: Any, clock: Any, numbers: Any, values: Any, carried: Any, bits: Any, rows: Any,
-    windows: Any, slots: Any, cap: int, horizon: int,
-    label_starts: Any, effect: Any, happened: Any, sign: Any, following: Any, label_cap: int, out: Any,
+    windows: Any, slots: Any, orders: Any, cap: int, horizon: int, newest: Any, out: Any,
 ) -> None:  # fmt: skip
-    """Replay every entity and write its slots.
+    """Replay every entity and write its slots, but those of labels.
 
     starts: int64[e+1] into the sorted rows; clock, bits, rows: int64[n], rows = place in `out`; numbers: int64[·, n];
-    values: int32[·, n] local codes; carried: int64[·, n]; windows: int64[w] ascending; slots: int64[s, 5].
-    Labels, per entity sorted: effect and happened in ms, sign ±1, following = index of the next effect of the same
-    event or -1. out: int64[s, all rows], written at rows[i].
+    values: int32[·, n] local codes; carried: int64[·, n]; windows: int64[w] ascending; slots: int64[s, 8]; orders:
+    int64[o, 3]; newest: int64[n] time of the newest known fraud. out: int64[s, all rows], written at rows[i].
     """
     n_slots = slots.shape[0]
     longest = 0
@@ -96,6 +96,8 @@ def fold(  # noqa: C901, PLR0917
     tail = np.zeros(n_max, np.int64)
     times_seen = np.zeros((n_distinct, longest), np.int32)
     last_with = np.full((values.shape[0], longest), -1, np.int64)
+    ordered = np.zeros((len(orders), cap + 1), np.int64)
+    filled = np.zeros(len(orders), np.int64)
 
     for e in range(len(starts) - 1):
         begin, end = starts[e], starts[e + 1]
@@ -106,7 +108,7 @@ def fold(  # noqa: C901, PLR0917
         tail[:] = 0
         times_seen[:, :size] = 0
         last_with[:, :size] = -1
-        known = label_starts[e]
+        filled[:] = 0
         for i in range(begin, end):
             t = clock[i]
             row = rows[i]
@@ -138,22 +140,35 @@ def fold(  # noqa: C901, PLR0917
                             x = numbers[field, j]
                             if x != NULL:
                                 total[s] -= _part(kind, x)
+                    for o in range(len(orders)):
+                        x = numbers[orders[o, ORDER_INPUT], j]
+                        if orders[o, ORDER_WINDOW] != w or x == NULL:
+                            continue
+                        if orders[o, ORDER_FILTER] < 0 or (bits[j] >> orders[o, ORDER_FILTER]) & 1:
+                            filled[o] -= 1
+                            k = np.searchsorted(ordered[o, : filled[o] + 1], x)
+                            for m in range(k, filled[o]):
+                                ordered[o, m] = ordered[o, m + 1]
                     j += 1
                 low_edge[w] = j
-            # 2. label effects in force
-            while known < label_starts[e + 1] and effect[known] <= t:
-                known += 1
-            oldest_known = max(label_starts[e], known - label_cap)
-            newest = NULL
-            for j in range(known - 1, oldest_known - 1, -1):
-                if t - horizon < happened[j] <= t and sign[j] > 0 and not 0 <= following[j] < known:
-                    newest = max(newest, happened[j])
+            # 2. the values of order statistics, sorted
+            for o in range(len(orders)):
+                x = numbers[orders[o, ORDER_INPUT], i]
+                if x != NULL and (orders[o, ORDER_FILTER] < 0 or (bits[i] >> orders[o, ORDER_FILTER]) & 1):
+                    k = filled[o]
+                    while k > 0 and ordered[o, k - 1] > x:
+                        ordered[o, k] = ordered[o, k - 1]
+                        k -= 1
+                    ordered[o, k] = x
+                    filled[o] += 1
             # 3. what this event adds, and the answer
             for s in range(n_slots):
                 kind = slots[s, KIND]
                 field = slots[s, INPUT]
                 counted = slots[s, FILTER] < 0 or (bits[i] >> slots[s, FILTER]) & 1
                 answer = NULL
+                if kind in _LABELS:
+                    continue
                 if kind == _CLOCK:
                     answer = t
                 elif kind == _PREVIOUS:
@@ -194,25 +209,22 @@ def fold(  # noqa: C901, PLR0917
                 elif kind == _CARRIED:
                     if i > begin and clock[i - 1] > t - horizon:
                         answer = carried[field, i - 1]
-                elif kind == _FRAUDS:
-                    answer = 0
-                    for j in range(oldest_known, known):
-                        if t - slots[s, LENGTH] < happened[j] <= t:
-                            answer += sign[j]
-                elif kind == _NEWEST:
-                    answer = newest
-                elif kind == _OLDEST:
-                    for j in range(oldest_known, known):
-                        if (
-                            t - slots[s, LENGTH] < happened[j] <= t
-                            and sign[j] > 0
-                            and not 0 <= following[j] < known
-                            and (answer == NULL or happened[j] < answer)
-                        ):
-                            answer = happened[j]
-                elif kind == _CLEAN and newest != NULL:
+                elif kind in (_ORDER_LOW, _ORDER_HIGH):
+                    o = slots[s, ORDER]
+                    count = filled[o]
+                    own = count  # place of the event's own value where that is left out
+                    if slots[s, PAST] and counted and numbers[field, i] != NULL:
+                        own = np.searchsorted(ordered[o, :count], numbers[field, i])
+                        count -= 1
+                    if count:
+                        rank = (count - 1) * slots[s, RANK]
+                        k = rank // 1000
+                        if kind == _ORDER_HIGH and rank % 1000:
+                            k += 1
+                        answer = ordered[o, k if k < own else k + 1]
+                elif kind == _CLEAN and newest[i] != NULL:
                     first = max(begin, i - cap + 1)
-                    after = max(newest, t - horizon)
+                    after = max(newest[i], t - horizon)
                     lower = first + np.searchsorted(clock[first : i + 1], after, side="right")
                     upper = first + np.searchsorted(clock[first : i + 1], t - slots[s, LENGTH], side="right")
                     answer = max(upper - lower, 0)

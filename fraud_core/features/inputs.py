@@ -13,7 +13,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from fraud_core.features.plan import NULL, VALUE_LIMIT, Filter, Input, InputKind
+from fraud_core.features.plan import (
+    NULL,
+    SKETCH_CELLS,
+    SKETCH_LEVELS,
+    VALUE_LIMIT,
+    Filter,
+    Input,
+    InputKind,
+)
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Reader = Callable[[Mapping[str, Any]], int]
@@ -27,6 +35,16 @@ _TIME_LIMIT = 2**47 - 1
 def hash_text(text: str) -> int:
     """Stable 32-bit hash of a value, never 0 (0 stands for "none" in stored records)."""
     return zlib.crc32(text.encode()) or 1
+
+
+def sketch_cell(text: str) -> int:
+    """A value's place in a sketch: its level, by the zeros that its mixed hash begins with, and its cell there."""
+    h = hash_text(text)  # a checksum's bits hang together: mixed as MurmurHash3 ends
+    h = ((h ^ (h >> 16)) * 0x85EBCA6B) & 0xFFFFFFFF
+    h = ((h ^ (h >> 13)) * 0xC2B2AE35) & 0xFFFFFFFF
+    h ^= h >> 16
+    level = min(24 - (h >> 8).bit_length(), SKETCH_LEVELS - 1)
+    return level * SKETCH_CELLS + h % SKETCH_CELLS
 
 
 def time_ms(value: str | datetime) -> int:
@@ -88,6 +106,8 @@ def reader(source: Input) -> Reader:
         case InputKind.BUCKET:
             buckets = int(source.scale)
             convert = lambda value: _hash_any(value) % buckets  # noqa: E731
+        case InputKind.CELL:
+            convert = lambda value: sketch_cell(_as_text(value))  # noqa: E731
     name = source.field
 
     def read(event: Mapping[str, Any]) -> int:
@@ -152,6 +172,8 @@ class Frame:
             case InputKind.BUCKET:
                 buckets = int(source.scale)
                 return self._by_value(source.field, lambda text: hash_text(text) % buckets)
+            case InputKind.CELL:
+                return self._by_value(source.field, sketch_cell)
 
     def _by_value(self, field: str, convert: Callable[[str], int]) -> Ints:
         """Convert each different value once."""

@@ -11,9 +11,18 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from fraud_core.features.plan import MAX_COLUMNS, MAX_NODES, NULL, Op
+from fraud_core.features.plan import (
+    MAX_COLUMNS,
+    MAX_NODES,
+    NULL,
+    SKETCH_CELLS,
+    SKETCH_DIGIT,
+    SKETCH_DIGITS,
+    SKETCH_LEVELS,
+    Op,
+)
 
-KERNEL_VERSION = 1
+KERNEL_VERSION = 2
 """Part of every feature's hash: raise it when a formula here changes."""
 
 NONE = -1
@@ -36,7 +45,13 @@ _MEAN, _STD, _ZSCORE, _RATIO, _ELAPSED = (
 _DISTANCE, _SPEED, _DIFFERS, _PRESENT, _FIRST = (
     int(op) for op in (Op.DISTANCE, Op.SPEED, Op.DIFFERS, Op.PRESENT, Op.FIRST)
 )
-_DAYS, _SHARE = int(Op.DAYS), int(Op.SHARE)
+_DAYS, _SHARE, _QUANTILE, _ESTIMATE = (int(op) for op in (Op.DAYS, Op.SHARE, Op.QUANTILE, Op.ESTIMATE))
+
+_SPREAD_LIMIT = 2.0**61
+_LIMB_BITS = 30
+_LIMB_MASK = 2**_LIMB_BITS - 1
+_CROWDED = SKETCH_CELLS * 9 // 10
+"""Above this many met cells a level tells too little, and the next one, with half the values, is asked."""
 
 
 @njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
@@ -53,6 +68,8 @@ def _metres(lat_a: int, lon_a: int, lat_b: int, lon_b: int) -> float:
 @njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
 def _spread(count: int, total: int, high: int, low: int) -> float:
     """count · Σx² - (Σx)², the cancellation done in integers: 2^40-limbs of both, subtracted before any rounding."""
+    if max(abs(float(total)) * 2048.0, float(count) * float(max(high, low, 1))) > _SPREAD_LIMIT:
+        return _wide_spread(count, total, high, low)
     p = total >> 20
     q = total & 0xFFFFF
     cross = 2 * p * q
@@ -60,6 +77,57 @@ def _spread(count: int, total: int, high: int, low: int) -> float:
     square_low = ((cross & 0xFFFFF) << 20) + q * q
     spread = float(count * high - square_high) * 1099511627776.0 + float(count * low - square_low)
     return max(spread, 0.0)
+
+
+@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
+def _wide_spread(count: int, total: int, high: int, low: int) -> float:
+    """The same where products leave 64 bits, as for the totals of a busy ring: in limbs of 2^30."""
+    high += low >> 40
+    low &= 0xFFFFFFFFFF
+    size = abs(total)
+    counts = (count & _LIMB_MASK, count >> _LIMB_BITS)
+    sums = (size & _LIMB_MASK, size >> _LIMB_BITS)
+    squares = (
+        low & _LIMB_MASK,
+        (low >> 30) | ((high & 0xFFFFF) << 10),
+        (high >> 20) & _LIMB_MASK,
+        high >> 50,
+    )
+    limbs = np.zeros(7, np.int64)
+    for i in range(2):
+        for j in range(4):
+            limbs[i + j] += counts[i] * squares[j]
+        for j in range(2):
+            limbs[i + j] -= sums[i] * sums[j]
+    for i in range(6):
+        limbs[i + 1] += limbs[i] >> _LIMB_BITS
+        limbs[i] &= _LIMB_MASK
+    spread = 0.0
+    for i in range(6, -1, -1):
+        spread = spread * 1073741824.0 + limbs[i]
+    return max(spread, 0.0)
+
+
+@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
+def _met_cells(parts: Any, level: int) -> Any:
+    """Cells that a sketch's level met: digit `level` of its packed integers."""
+    return (parts[level // SKETCH_DIGITS] // SKETCH_DIGIT ** (level % SKETCH_DIGITS)) % SKETCH_DIGIT
+
+
+@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
+def _estimate(parts: Any) -> float:
+    """Different values behind a sketch, in whole numbers: Estan, Varghese, Fisk, "Bitmap algorithms", 2003, section 4.2.
+
+    The first level that is not crowded and those after it saw every 2^level-th value; each counts its own linearly.
+    """
+    base = 0
+    while base < SKETCH_LEVELS - 1 and _met_cells(parts, base) > _CROWDED:
+        base += 1
+    seen = 0.0
+    for level in range(base, SKETCH_LEVELS):
+        free = max(SKETCH_CELLS - _met_cells(parts, level), 0.5)
+        seen += SKETCH_CELLS * math.log(SKETCH_CELLS / free)
+    return math.floor(seen * 2.0**base + 0.5)
 
 
 @njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
@@ -167,5 +235,12 @@ def evaluate(columns: Any, steps: Any, constants: Any, features: Any, out: Any) 
                 bottom_count = b - (columns[steps[k, 4], i] if steps[k, 4] >= 0 else 0)
                 top_count = a - (columns[steps[k, 3], i] if steps[k, 3] >= 0 else 0)
                 value[k] = min(max(top_count, 0) / bottom_count, 1.0) if bottom_count > 0 else constants[k, 0]
+            elif op == _QUANTILE:  # low, high, filled [, the event's own value, left out]
+                if a != NULL:
+                    count = columns[steps[k, 3], i] - (1 if steps[k, 4] >= 0 else 0)
+                    rank = (count - 1) * int(constants[k, 1])
+                    value[k] = (a + (b - a) * ((rank % 1000) / 1000.0)) * constants[k, 0]
+            elif op == _ESTIMATE:
+                value[k] = _estimate((a, b, columns[steps[k, 3], i]))
         for f in range(features.shape[0]):
             out[i, f] = np.float32(value[features[f]])

@@ -7,12 +7,14 @@ import numpy as np
 import polars as pl
 
 from fraud_core.features.fold import clocks, fold, local_codes
+from fraud_core.features.fold_labels import fold_labels
+from fraud_core.features.fold_rings import fold_rings
 from fraud_core.features.inputs import Frame, Ints, matching
 from fraud_core.features.kernel import evaluate
 from fraud_core.features.labels import EFFECTS_SCHEMA, label_effects
-from fraud_core.features.layout import reach_ms
 from fraud_core.features.order import Epochs, column_or, first_reading, fold_order, known_order
-from fraud_core.features.plan import HASH_KINDS, LABEL_CAP, NULL, EntityPlan, Input, SlotKind
+from fraud_core.features.plan import NULL, EntityPlan, Input, Layout
+from fraud_core.features.tables import label_table, list_tables, ring_tables
 
 if TYPE_CHECKING:
     from fraud_core.features.feature_set import FeatureGroup, FeatureSet
@@ -154,42 +156,68 @@ def filter_bits(history: History, plan: EntityPlan) -> Ints:
 
 def _fold_entity(history: History, plan: EntityPlan, out: Ints) -> None:
     ordered = history.sort(plan)
-    rows = ordered.rows
-    if not len(rows):
+    if not len(ordered.rows):
         return
-    size = len(rows)
-    numbers = _stack([history.columns[source][rows] for source in plan.numbers], size, np.int64)
-    carried = _stack([history.columns[source][rows] for source in plan.carried], size, np.int64)
-    values = _stack([_local(history, ordered, source) for source in plan.hashes], size, np.int32)
+    newest = _fold_labels(history, plan, ordered, out)
+    if plan.rule.layout == Layout.BUCKETS:
+        nothing = np.zeros((0, 0, 0), np.int64)
+        fold_buckets(
+            history, plan, ordered, newest, ordered.rows, out, (nothing.reshape(0, 0), nothing, nothing)
+        )
+    else:
+        _fold_list(history, plan, ordered, newest, out)
+
+
+def _fold_list(history: History, plan: EntityPlan, ordered: Sorted, newest: Ints, out: Ints) -> None:
+    rows = ordered.rows
+    numbers = _gather(history, plan.numbers, rows)
+    carried = _gather(history, plan.carried, rows)
+    values = _stack([_local(history, ordered, source) for source in plan.hashes], len(rows), np.int32)
     bits = filter_bits(history, plan)[rows]
-    windows = np.array(plan.windows, np.int64)
-    label_starts, effect, happened, sign, following = _entity_effects(history.effects, plan, ordered.ids)
+    tables = list_tables(plan)
     fold(
         ordered.starts, ordered.clock, numbers, values, carried, bits, rows,
-        windows, slot_table(plan), plan.rule.cap, plan.rule.horizon_ms,
-        label_starts, effect, happened, sign, following, LABEL_CAP, out,
+        tables.windows, tables.slots, tables.orders, plan.rule.cap, plan.rule.horizon_ms, newest, out,
     )  # fmt: skip
 
 
-def slot_table(plan: EntityPlan) -> Ints:
-    """The plan's slots as the fold reads them."""
-    table = np.full((len(plan.slots), 5), -1, np.int64)
-    for place, slot in enumerate(plan.slots):
-        table[place, 0] = slot.kind
-        table[place, 4] = slot.window_ms
-        if slot.kind != SlotKind.CLEAN and slot.window_ms and reach_ms(slot, plan):
-            table[place, 1] = plan.windows.index(slot.window_ms)
-        if slot.input:
-            table[place, 2] = _remembered(slot.kind, plan).index(slot.input)
-        if slot.where:
-            table[place, 3] = plan.filters.index(slot.where)
-    return table
+def fold_buckets(  # noqa: PLR0917
+    history: History,
+    plan: EntityPlan,
+    ordered: Sorted,
+    newest: Ints,
+    places: Ints,
+    out: Ints,
+    kept: tuple[Ints, Ints, Ints],
+) -> None:
+    """Fold the entities of `ordered` over rings, into the columns `places` of `out`.
+
+    `kept` receives their last states where it has room for them; see fold_rings.
+    """
+    rows = ordered.rows
+    tables = ring_tables(plan)
+    fold_rings(
+        ordered.starts, ordered.clock, _gather(history, plan.numbers, rows), _gather(history, plan.cells, rows),
+        _gather(history, plan.carried, rows), filter_bits(history, plan)[rows], places,
+        tables.rings, tables.measures, tables.sketches, tables.slots, plan.rule.horizon_ms, tables.clean_ring,
+        newest, out, *kept,
+    )  # fmt: skip
 
 
-def _remembered(kind: SlotKind, plan: EntityPlan) -> tuple[Input, ...]:
-    if kind == SlotKind.CARRIED:
-        return plan.carried
-    return plan.hashes if kind in HASH_KINDS else plan.numbers
+def _fold_labels(history: History, plan: EntityPlan, ordered: Sorted, out: Ints) -> Ints:
+    """Write the label slots; returns the newest known fraud per sorted row."""
+    newest = np.full(len(ordered.rows), NULL, np.int64)
+    if plan.has_labels:
+        starts, effect, happened, sign, following = _entity_effects(history.effects, plan, ordered.ids)
+        fold_labels(
+            ordered.starts, ordered.clock, ordered.rows, label_table(plan), plan.rule.horizon_ms,
+            plan.rule.label_cap, starts, effect, happened, sign, following, newest, out,
+        )  # fmt: skip
+    return newest
+
+
+def _gather(history: History, sources: tuple[Input, ...], rows: Ints) -> Ints:
+    return _stack([history.columns[source][rows] for source in sources], len(rows), np.int64)
 
 
 def _stack(parts: list[Ints], size: int, dtype: type) -> Ints:

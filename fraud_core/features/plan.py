@@ -5,7 +5,7 @@ everything fractional is a node**, computed from them by one kernel in both exec
 """
 
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import TypeAlias
 
 NULL = -(2**47)
@@ -14,9 +14,23 @@ VALUE_LIMIT = 2**40
 """Numbers saturate here, so that sums over a capped history and the limbs of squares stay exact in a double."""
 LIMB = 2**40
 """Squares are kept as two limbs: x² = high · 2^40 + low."""
-LABEL_CAP = 512
-"""Of one entity's label effects that are in force, the newest this many count."""
+LIMB_BITS = 40
 MAX_FILTERS = 8
+
+SATURATION = 2**46
+"""A bucket's sum, and the high limb of its squares, stop here, so that a ring's totals stay exact in a double."""
+MAX_BIAS = 2**41
+"""A bucket's maximum is stored with this added, so that 0 means none."""
+
+SKETCH_CELLS = 256
+SKETCH_LEVELS = 15
+SKETCH_DIGIT = 512
+SKETCH_DIGITS = 5
+SKETCH_PARTS = SKETCH_LEVELS // SKETCH_DIGITS
+"""A sketch counts distinct values: a value's hash decides its level (level l with probability 2^-(l+1)) and its cell
+there. Its answer is the number of cells per level that the window's events met, `SKETCH_DIGITS` levels per integer."""
+SKETCH_ERROR = 0.05
+"""Standard error of the estimate, relative, up to some three million different values; see kernel.py."""
 
 
 class SlotKind(IntEnum):
@@ -37,13 +51,24 @@ class SlotKind(IntEnum):
     FRAUD_NEWEST = 12  # event time of the newest known fraud, ms
     FRAUD_OLDEST = 13  # event time of the oldest known fraud in the window, ms
     CLEAN = 14  # events after the newest known fraud that are older than the window's length
+    ORDER_LOW = (
+        15  # of the window's n values in order, from 0, the one at the whole part of (n - 1) · rank / 1000
+    )
+    ORDER_HIGH = 16  # the one after it, or the same where that is a whole number
+    SKETCH = 17  # met cells per level of a sketch of different values, see SKETCH_LEVELS
 
 
 LABEL_KINDS = frozenset({SlotKind.FRAUDS, SlotKind.FRAUD_NEWEST, SlotKind.FRAUD_OLDEST, SlotKind.CLEAN})
-NUMBER_KINDS = frozenset(
-    {SlotKind.FILLED, SlotKind.SUM, SlotKind.SQUARES_HIGH, SlotKind.SQUARES_LOW, SlotKind.MAX}
-)
+ORDER_KINDS = frozenset({SlotKind.ORDER_LOW, SlotKind.ORDER_HIGH})
+NUMBER_KINDS = ORDER_KINDS | {
+    SlotKind.FILLED,
+    SlotKind.SUM,
+    SlotKind.SQUARES_HIGH,
+    SlotKind.SQUARES_LOW,
+    SlotKind.MAX,
+}
 HASH_KINDS = frozenset({SlotKind.DISTINCT, SlotKind.SEEN})
+CELL_KINDS = frozenset({SlotKind.SKETCH})
 
 
 class InputKind(IntEnum):
@@ -57,6 +82,7 @@ class InputKind(IntEnum):
     ENUM = 5  # place in the list of categories, from 0
     DIGITS = 6  # a string of digits as the number it spells
     BUCKET = 7  # hash modulo `scale`
+    CELL = 8  # the value's place in a sketch: level · SKETCH_CELLS + cell
 
 
 @dataclass(frozen=True)
@@ -84,6 +110,12 @@ class Slot:
     window_ms: int = 0
     input: Input | None = None
     where: Filter | None = None
+    rank: int = 0
+    """Of an order statistic, in thousandths: 500 is the median."""
+    past: bool = False
+    """Whether an order statistic leaves the current event out."""
+    part: int = 0
+    """Which integer of a sketch."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +149,8 @@ class Op(IntEnum):
     FIRST = 14
     DAYS = 15
     SHARE = 16
+    QUANTILE = 17
+    ESTIMATE = 18
 
 
 MAX_COLUMNS = 8
@@ -135,6 +169,18 @@ class Node:
     nodes: tuple["Node", ...] = ()
 
 
+class Layout(StrEnum):
+    """How an entity's state remembers its past."""
+
+    LIST = "list"
+    """The newest events themselves: exact windows, cost and bytes by the number of events."""
+    BUCKETS = "buckets"
+    """Totals per bucket of time: windows in steps of a bucket, cost and bytes the same whatever the traffic."""
+
+
+LABEL_CAPS = {Layout.LIST: 512, Layout.BUCKETS: 2048}
+
+
 @dataclass(frozen=True)
 class EntityRule:
     """What features.yaml says about one entity's state. `field` is the event's field with the entity's id."""
@@ -142,8 +188,17 @@ class EntityRule:
     name: str
     field: str
     horizon_ms: int
-    cap: int
     line: int
+    layout: Layout = Layout.LIST
+    cap: int = 0
+    """Events that a list remembers at most."""
+    buckets: int = 0
+    """Buckets per window."""
+
+    @property
+    def label_cap(self) -> int:
+        """Of an entity's label effects that are in force, the newest this many count."""
+        return LABEL_CAPS[self.layout]
 
 
 @dataclass(frozen=True)
@@ -154,6 +209,7 @@ class EntityPlan:
     numbers: tuple[Input, ...]
     hashes: tuple[Input, ...]
     carried: tuple[Input, ...]
+    cells: tuple[Input, ...]
     filters: tuple[Filter, ...]
     slots: tuple[Slot, ...]
     """In the order of the state function's reply; the first is CLOCK."""
@@ -173,7 +229,7 @@ class EntityPlan:
     @property
     def arguments(self) -> tuple[Input, ...]:
         """Inputs that the state function receives after the event time."""
-        return self.numbers + self.hashes + self.carried
+        return self.numbers + self.hashes + self.carried + self.cells
 
 
 @dataclass
@@ -214,6 +270,7 @@ class PlanBuilder:
             numbers=fields_of(NUMBER_KINDS),
             hashes=fields_of(HASH_KINDS),
             carried=fields_of(frozenset({SlotKind.CARRIED})),
+            cells=fields_of(CELL_KINDS),
             filters=tuple(dict.fromkeys(slot.where for slot in slots if slot.where)),
             slots=slots,
         )

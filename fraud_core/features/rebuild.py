@@ -4,23 +4,19 @@ The state written is what applying the events one by one would have left, for as
 the old epoch can be thrown away.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
-import numpy as np
 import polars as pl
 from redis import Redis
 from redis.exceptions import RedisError
 
 from fraud_core.errors import StateError
-from fraud_core.features.calls import entity_key, pack_effects
-from fraud_core.features.inputs import Ints
-from fraud_core.features.layout import Part, life_ms, record_bytes, record_parts
-from fraud_core.features.offline import History, Sorted, filter_bits, known_times, read_history
+from fraud_core.features.final_states import Item, entity_states
+from fraud_core.features.offline import known_times, read_history
 from fraud_core.features.online import OnlineState, epoch_record
 from fraud_core.features.order import Epochs
-from fraud_core.features.plan import LABEL_CAP, NULL, EntityPlan
 from fraud_core.features.wire import exchange
 from fraud_core.log import Shard
 
@@ -40,17 +36,6 @@ class Rebuilt:
     events: int
     entities: dict[str, int]
     bytes: int
-
-
-class Item(NamedTuple):
-    """A key to write."""
-
-    key: str
-    value: bytes
-    life_s: int
-    """What is left of its time to live."""
-    is_state: bool
-    """Else label effects."""
 
 
 def rebuild(  # noqa: PLR0917
@@ -149,79 +134,3 @@ def drop_epoch(state: OnlineState, epoch: int) -> int:
         raise StateError(
             f"The keys of epoch {epoch} stand: {error}. Check Redis, then run it again."
         ) from error
-
-
-def entity_states(
-    history: History, plan: EntityPlan, namespace: str, epoch: int, newest_ms: int
-) -> Iterator[Item]:
-    """State and label effects of every entity of one kind that would not have expired by `newest_ms`."""
-    ordered = history.sort(plan)
-    if not len(ordered.rows):
-        return
-    records = _records(history, plan, ordered)
-    starts, clock = ordered.starts, ordered.clock
-    last = starts[1:] - 1
-    header = _header_tail(history, plan, ordered.rows[last])
-    effects = _effects_by_id(history.effects, plan)
-    for e, id in enumerate(ordered.ids):
-        begin, end = int(starts[e]), int(starts[e + 1])
-        now = int(clock[end - 1])
-        life = life_ms(plan.rule)
-        life_s = min(life, life - newest_ms + now) // 1000
-        if life_s <= 0:
-            continue
-        first = max(begin, end - plan.rule.cap)
-        first += int(np.searchsorted(clock[first:end], now - plan.rule.horizon_ms, side="right"))
-        key = entity_key(namespace, epoch, plan.rule.name, id)
-        seq = end - begin
-        head = seq.to_bytes(6, "little") + now.to_bytes(6, "little") + header[e].tobytes()
-        yield Item(key, head + records[first:end].tobytes(), life_s, True)
-        if id in effects:
-            kept = _live_effects(effects[id], now)
-            if kept.height:
-                yield Item(f"{key}:l", pack_effects(kept), life_s, False)
-
-
-def _live_effects(effects: pl.DataFrame, now: int) -> pl.DataFrame:
-    """What can still count: the newest LABEL_CAP in force, and those yet to come."""
-    ordered = effects.sort("effect_ms", "event_ms", "event_hash", "rank")
-    passed = int((ordered["effect_ms"] <= now).sum())
-    return ordered.slice(max(0, passed - LABEL_CAP))
-
-
-def _effects_by_id(effects: pl.DataFrame, plan: EntityPlan) -> dict[str, pl.DataFrame]:
-    mine = effects.filter(pl.col("entity") == plan.rule.name)
-    return {str(id): part for (id,), part in mine.group_by("entity_id")}
-
-
-def _records(history: History, plan: EntityPlan, ordered: Sorted) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """uint8[rows, record bytes], in fold order."""
-    rows = ordered.rows
-    table = np.empty((len(rows), record_bytes(plan)), np.uint8)
-    table[:, :6] = _low_bytes(ordered.clock, 6)
-    at = 6
-    for part in record_parts(plan):
-        table[:, at : at + part.bytes] = _low_bytes(_part_values(history, plan, part, rows), part.bytes)
-        at += part.bytes
-    return table
-
-
-def _part_values(history: History, plan: EntityPlan, part: Part, rows: Ints) -> Ints:
-    if part.name == "bits":
-        return filter_bits(history, plan)[rows]
-    place = int(part.name[1:])
-    if part.name[0] == "x":
-        return history.columns[plan.numbers[place]][rows]
-    values = history.columns[plan.hashes[place]][rows]
-    return np.where(values == NULL, 0, values)
-
-
-def _header_tail(history: History, plan: EntityPlan, last_rows: Ints) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    tail = np.empty((len(last_rows), 6 * len(plan.carried)), np.uint8)
-    for place, source in enumerate(plan.carried):
-        tail[:, 6 * place : 6 * place + 6] = _low_bytes(history.columns[source][last_rows], 6)
-    return tail
-
-
-def _low_bytes(values: Ints, count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    return np.ascontiguousarray(values, "<i8").view(np.uint8).reshape(len(values), 8)[:, :count]

@@ -6,7 +6,7 @@ from fraud_core.features.source import spell_duration
 
 
 def _compile(ask: Ask) -> Compiled:
-    rule = ask.entity()
+    rule = ask.listed_entity()
     of = ask.hash_only()
     node = Node(Op.FIRST, (held(rule, SlotKind.SEEN, of=of),), guards=(clock_of(rule), of))
     words = (

@@ -5,7 +5,7 @@ from fraud_core.features.plan import Node, Op, SlotKind
 
 
 def _compile(ask: Ask) -> Compiled:
-    rule = ask.entity()
+    rule = ask.listed_entity()
     of = ask.hash_only()
     node = Node(Op.ELAPSED, (clock_of(rule), held(rule, SlotKind.SEEN, of=of)), guards=(clock_of(rule), of))
     return Compiled(node, f"seconds since the {rule.name} last met this {of.field}; absent when it is new")

@@ -9,7 +9,9 @@ import redis
 
 from fraud_core.features import Applied, FeatureSet, OnlineState, label_effects
 from fraud_core.features.calls import entity_key
-from fraud_core.features.layout import life_ms
+from fraud_core.features.layout import LABELS_VALID_AT, label_columns, life_ms
+from fraud_core.features.plan import EntityPlan, Layout
+from fraud_core.features.rings import SKETCH_BYTES, STAMPS, ring_offsets, rings, sketches
 from tests.core.features.world import HOUR, World
 
 
@@ -77,6 +79,26 @@ def apply_all_with_expiry(client: redis.Redis, state: OnlineState, world: World)
             key = entity_key(state.namespace, state.epoch(), entity, event[entity])
             touched[key] = now, life_ms(state.features.plans[entity].rule)
     return applied
+
+
+def settled(plan: EntityPlan, state: bytes) -> bytes:
+    """A state without what the next event works out anew: what is known of labels, cells that left their window."""
+    found = bytearray(state)
+    clock = int.from_bytes(state[6:12], "little")
+    if plan.has_labels:
+        end = LABELS_VALID_AT + 6 * (1 + len(label_columns(plan)))
+        found[LABELS_VALID_AT:end] = bytes(end - LABELS_VALID_AT)
+    if plan.rule.layout == Layout.LIST:
+        return bytes(found)
+    offsets, cells = ring_offsets(plan)
+    for number, sketch in enumerate(sketches(plan)):
+        ring = rings(plan)[sketch.ring]
+        begin = cells + number * SKETCH_BYTES
+        for place in range(begin, min(begin + SKETCH_BYTES, len(found))):
+            if (clock // ring.width_ms - (found[place] - 1)) % STAMPS >= ring.buckets:
+                found[place] = 0
+    header = min([*offsets, cells])
+    return bytes(found[:header]) + bytes(found[header:]).rstrip(b"\0")
 
 
 def _expire(client: redis.Redis, touched: dict[str, tuple[int, int]], now: int) -> None:

@@ -26,6 +26,7 @@ CASES: dict[InputKind, tuple[Input, st.SearchStrategy[Any], pl.DataType, Any]] =
     ),
     InputKind.DIGITS: (Input(InputKind.DIGITS, "v"), texts | st.from_regex(r"\A[0-9]{1,14}\Z"), pl.String(), None),
     InputKind.BUCKET: (Input(InputKind.BUCKET, "v", 97.0), texts, pl.String(), None),
+    InputKind.CELL: (Input(InputKind.CELL, "v"), texts, pl.String(), None),
 }  # fmt: skip
 
 

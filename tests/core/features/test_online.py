@@ -19,7 +19,8 @@ from fraud_core.features import (
     label_effects,
     rebuild,
 )
-from fraud_core.features.layout import header_bytes, life_ms, state_bytes
+from fraud_core.features.layout import header_bytes, life_ms
+from fraud_core.features.rings import state_bytes
 from tests.core.features.agreement import apply_all
 from tests.core.features.world import DECLARATION, declare, make_world
 
@@ -27,12 +28,14 @@ pytestmark = pytest.mark.valkey
 
 
 def test_an_event_without_an_entity_touches_no_state(client: redis.Redis, state: OnlineState) -> None:
-    event = {**make_world(1, 1).events[0], "payer": "p", "shop": None}
+    event = {**make_world(1, 1).events[0], "payer": "p", "shop": None, "site": None}
     applied = state.apply(event, "one")
     assert applied.seqs == {"payer": 1}
     assert sorted(client.keys("test:1:*")) == [b"test:1:{payer:p}", b"test:1:{payer:p}:a:one"]
     values = dict(zip(state.features.names, applied.vector, strict=True))
-    assert all(np.isnan(values[each.name]) for each in state.features.features if each.entities == ("shop",))
+    others = [each.name for each in state.features.features if each.entities in (("shop",), ("site",))]
+    assert others
+    assert all(np.isnan(values[name]) for name in others)
 
 
 def test_seq_counts_the_events_of_an_entity_without_gaps(state: OnlineState) -> None:
@@ -108,7 +111,7 @@ def test_a_rebuilt_state_lives_as_long_as_the_one_that_it_stands_for(
     world = make_world(10, 1)
     rules = {entity: plan.rule for entity, plan in features.plans.items()}
     now = world.frame["at"][0] + timedelta(milliseconds=life_ms(rules["payer"]))
-    alone = {**world.frame.row(0, named=True), "payer": "old", "shop": "old"}
+    alone = {**world.frame.row(0, named=True), "payer": "old", "shop": "old", "site": None}
     rows = [
         alone | {"id": "first", "known_at": alone["at"], "_offset": 0},
         alone | {"id": "second", "at": now, "known_at": now, "payer": "new", "shop": "new", "_offset": 1},
@@ -120,7 +123,7 @@ def test_a_rebuilt_state_lives_as_long_as_the_one_that_it_stands_for(
     lives = {key: client.ttl(key) for key in client.keys("test:2:*")}
     full = life_ms(rules["shop"]) // 1000
     spent = life_ms(rules["payer"]) // 1000
-    assert done.entities == {"payer": 1, "shop": 2}
+    assert done.entities == {"payer": 1, "shop": 2, "site": 0}
     assert lives == {
         b"test:2:{payer:new}": pytest.approx(spent, abs=60),
         b"test:2:{shop:new}": pytest.approx(full, abs=60),

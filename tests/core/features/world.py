@@ -19,6 +19,7 @@ answer_ttl: 10m
 entities:
   payer: {history: 6h, remember: 6}
   shop: {history: 2d, remember: 40}
+  site: {history: 2d, layout: buckets, resolution: 12}
 filters:
   web: {kind: [web, phone]}
   flagged: {flag: true, kind: shop}
@@ -77,10 +78,39 @@ features:
   shop_since_fraud: {since_fraud: {entity: shop}, reason: r}
   shop_fraud_run: {since_fraud: {entity: shop, which: oldest, window: 1d}, reason: r}
   shop_clean: {clean_since_fraud: {entity: shop, older_than: 2h}, reason: r}
+  payer_median: {median: {entity: payer, of: amount, window: 6h}, reason: r}
+  payer_median_past: {median: {entity: payer, of: amount, window: 6h, past: true}, reason: r}
+  payer_median_web: {median: {entity: payer, of: amount, window: 1h, where: web}, reason: r}
+  shop_p95: {quantile: {entity: shop, of: amount, at: 0.95, window: 1d}, reason: r}
+  shop_p10_past: {quantile: {entity: shop, of: degrees, unit: 0.01, at: 0.1, window: 2d, past: true}, reason: r}
+  "site_count_{window}": {count: {entity: site}, windows: [30s, 1h, 1d, 2d], reason: "in {window}"}
+  site_web: {count: {entity: site, window: 2h, where: web}, reason: r}
+  site_count_before: {count: {entity: site, window: 1d, lag: 3h}, reason: r}
+  site_sum: {sum: {entity: site, of: amount, window: 1h}, reason: r}
+  site_sum_web: {sum: {entity: site, of: degrees, unit: 0.001, window: 1d, where: web}, reason: r}
+  site_mean_past: {mean: {entity: site, of: amount, window: 1d, past: true}, reason: r}
+  site_mean_before: {mean: {entity: site, of: amount, window: 1d, lag: 3h}, reason: r}
+  site_max: {max: {entity: site, of: amount, window: 1h}, reason: r}
+  site_max_web: {max: {entity: site, of: degrees, unit: 0.01, window: 1d, where: web}, reason: r}
+  site_std: {std: {entity: site, of: degrees, unit: 0.01, window: 1d}, reason: r}
+  site_z: {zscore: {entity: site, of: amount, window: 2d}, reason: r}
+  site_payers_1h: {distinct: {entity: site, of: payer, window: 1h}, reason: r}
+  site_ids_10m: {distinct: {entity: site, of: id, window: 10m}, reason: r}
+  site_ids_web: {distinct: {entity: site, of: id, window: 2d, where: web}, reason: r}
+  site_last: {since_last: {entity: site}, reason: r}
+  site_far: {distance_from_last: {entity: site, at: [lat, lon]}, reason: r}
+  site_speed: {speed: {entity: site, at: [lat, lon]}, reason: r}
+  "site_frauds_{window}": {frauds: {entity: site}, windows: [1h, 1d], reason: "in {window}"}
+  site_rate: {fraud_rate: {entity: site, window: 1d}, reason: r}
+  site_rate_before: {fraud_rate: {entity: site, window: 1d, lag: 3h, empty: -1}, reason: r}
+  site_since_fraud: {since_fraud: {entity: site}, reason: r}
+  site_fraud_run: {since_fraud: {entity: site, which: oldest, window: 1d}, reason: r}
+  site_clean: {clean_since_fraud: {entity: site, older_than: 2h}, reason: r}
+  median_ratio: {ratio: {of: amount, over: payer_median_past, empty: 1}, reason: r}
 """
 
 _FIELDS = {
-    "id": "string", "at": "timestamp", "payer": "string", "shop": "string", "amount": "integer", "degrees": "number",
+    "id": "string", "at": "timestamp", "payer": "string", "shop": "string", "site": "string", "amount": "integer", "degrees": "number",
     "kind": "string", "code": "string", "flag": "boolean", "since": "date", "lat": "number", "lon": "number",
     "home_lat": "number", "home_lon": "number",
 }  # fmt: skip
@@ -104,7 +134,7 @@ def contract() -> Any:
         fields=fields,
         event_id="id",
         event_time="at",
-        entities={"payer": "payer", "shop": "shop"},
+        entities={"payer": "payer", "shop": "shop", "site": "site"},
         amount=None,
         currency=None,
     )
@@ -173,8 +203,8 @@ def _pause(random: np.random.Generator, times: np.ndarray) -> None:
 
 
 def _silence(random: np.random.Generator, events: list[dict[str, Any]]) -> None:
-    """One payer and one shop are not heard of for a while."""
-    for entity in ("payer", "shop"):
+    """One payer, one shop and one site are not heard of for a while."""
+    for entity in ("payer", "shop", "site"):
         quiet = events[random.integers(len(events))][entity]
         start, length = random.integers(len(events)), random.integers(len(events))
         for event in events[start : start + length]:
@@ -195,6 +225,7 @@ def _event(random: np.random.Generator, number: int, time: int, payers: int, sho
         "at": moment.isoformat().replace("+00:00", "Z"),
         "payer": maybe(f"p{random.integers(payers)}", 0.05),
         "shop": maybe(f"š{random.integers(shops)}{{x}}"),
+        "site": maybe(f"s{min(random.integers(1, 7), random.integers(1, 7)) // 3}", 0.05),
         "amount": maybe(amount, 0.1),
         "degrees": maybe(float(random.normal(0, 40)) if random.random() < 0.8 else 2.5e-3),
         "kind": maybe(str(random.choice(KINDS)), 0.1),

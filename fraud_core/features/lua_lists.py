@@ -1,0 +1,232 @@
+"""The state function of an entity whose layout is a list: one packed value, a header and its newest events.
+
+Windows are one walk back over the records, with a stop at each window's edge; an equal value is searched as bytes.
+"""
+
+from collections.abc import Iterable
+
+from fraud_core.features.layout import (
+    Part,
+    header_bytes,
+    header_format,
+    label_columns,
+    life_ms,
+    reach_ms,
+    record_bytes,
+    record_parts,
+)
+from fraud_core.features.lua_steps import argument_lines, filtered, label_lines, square_limbs
+from fraud_core.features.plan import (
+    LABEL_KINDS,
+    NUMBER_KINDS,
+    ORDER_KINDS,
+    EntityPlan,
+    Filter,
+    Input,
+    Slot,
+    SlotKind,
+)
+
+
+def list_function(plan: EntityPlan, name: str, answer_ttl_s: int) -> str:
+    """Source of the function. KEYS: state, answer of this event, labels. ARGV: packed inputs."""
+    size, header = record_bytes(plan), header_bytes(plan)
+    carried = [f"k{k}" for k in range(len(plan.carried))]
+    before = [f"was_{value}" for value in carried]
+    columns = [f"l{place}" for place in range(len(label_columns(plan)))]
+    labels = ["holds", *columns] if plan.has_labels else []
+    parts = record_parts(plan)
+    held = ["seq", "previous", *labels, *before]
+    written = ["seq", "t", *labels, *carried, "t", *[part.name for part in parts]]
+    lines = [
+        f"-- {plan.rule.name}. KEYS: state, answer of this event, labels. ARGV: packed inputs.",
+        f"redis.register_function('{name}', function(keys, a)",
+        *argument_lines(plan),
+        "  local v = call('GET', keys[1])",
+        "  local n = 0",
+        f"  local {', '.join(held)} = 0, NULL{', 0' * len(labels)}{', NULL' * len(before)}",
+        "  if v then",
+        f"    {', '.join(held)} = unpack_struct('{header_format(plan)}', v)",
+        f"    n = (#v - {header}) / {size}",
+        "    if previous > t then t = previous end",
+        f"    if previous <= t - {plan.rule.horizon_ms} then",
+        f"      {', '.join(['previous', *before])} = {', '.join(['NULL'] * (1 + len(before)))}",
+        "    end",
+        "  end",
+        "  seq = seq + 1",
+        "  local out = {seq}",
+        f"  if n > {plan.rule.cap - 1} then n = {plan.rule.cap - 1} end",
+        *label_lines(plan, "holds", columns),
+        *_plain_lines(plan, columns),
+        *_scan_lines(plan, size, header),
+        *_seen_lines(plan, size, header),
+        f"  local lim = t - {plan.rule.horizon_ms}",
+        f"  while n > 0 and unpack_struct('<I6', v, {header + 1} + (n - 1) * {size}) <= lim do n = n - 1 end",
+        f"  local head = pack('{header_format(plan)}<I6{_formats(parts)}', {', '.join(written)})",
+        f"  if n > 0 then head = head .. sub(v, {header + 1}, {header} + n * {size}) end",
+        f"  call('SET', keys[1], head, 'EX', {life_ms(plan.rule) // 1000})",
+        f"  answer = pack('<{'i8' * (len(plan.slots) + 1)}', unpack_table(out, 1, {len(plan.slots) + 1}))",
+        f"  call('SET', keys[2], answer, 'EX', {answer_ttl_s})",
+        "  return answer",
+        "end)",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _formats(parts: Iterable[Part]) -> str:
+    return "".join(part.format for part in parts)
+
+
+def _plain_lines(plan: EntityPlan, columns: list[str]) -> list[str]:
+    """Slots that need no scan."""
+    remembered = dict(zip(label_columns(plan), columns, strict=True))
+    lines = []
+    for k, slot in enumerate(plan.slots):
+        if slot.kind == SlotKind.CLOCK:
+            lines.append(f"  out[{k + 2}] = t")
+        elif slot.kind == SlotKind.PREVIOUS:
+            lines.append(f"  out[{k + 2}] = previous")
+        elif slot.kind == SlotKind.CARRIED and slot.input:
+            lines.append(f"  out[{k + 2}] = was_k{plan.carried.index(slot.input)}")
+        elif slot.kind in LABEL_KINDS and slot.kind != SlotKind.CLEAN:
+            lines.append(f"  out[{k + 2}] = {remembered[slot]}")
+    if plan.has_labels:
+        lines.append(f"  local newest = {remembered[Slot(SlotKind.FRAUD_NEWEST)]}")
+    return lines
+
+
+def _seen_lines(plan: EntityPlan, size: int, header: int) -> list[str]:
+    """The newest earlier record with the same value: its bytes at its place in a record, newest records first."""
+    lines = []
+    for k, slot in enumerate(plan.slots):
+        if slot.kind != SlotKind.SEEN or slot.input is None:
+            continue
+        g = f"g{plan.hashes.index(slot.input)}"
+        offset = 6
+        for part in record_parts(plan):
+            if part.name == g:
+                break
+            offset += part.bytes
+        lines += [
+            f"  out[{k + 2}] = NULL",
+            f"  if n > 0 and {g} ~= 0 then",
+            f"    local wanted, p = pack('<I4', {g}), {header + 1 + offset}",
+            "    while true do",
+            "      p = find(v, wanted, p, true)",
+            "      if not p then break end",
+            f"      local at = p - {header + 1 + offset}",
+            f"      if at % {size} == 0 then",
+            f"        if at < n * {size} then",
+            f"          local rt = unpack_struct('<I6', v, {header + 1} + at)",
+            f"          if rt > t - {plan.rule.horizon_ms} then out[{k + 2}] = rt end",
+            "        end",
+            "        break",
+            "      end",
+            "      p = p + 1",
+            "    end",
+            "  end",
+        ]
+    return lines
+
+
+def _scan_lines(plan: EntityPlan, size: int, header: int) -> list[str]:
+    """The windows, shortest first: one walk over the records, newest first, with a stop at each window's edge."""
+    scanned = {k + 2: slot for k, slot in enumerate(plan.slots) if reach_ms(slot, plan)}
+    if not scanned:
+        return []
+    measures = list(dict.fromkeys(_measure(slot) for slot in scanned.values()))
+    lines = []
+    for number, measure in enumerate(measures):
+        lines.append(f"  local m{number} = {'NULL' if measure.kind == SlotKind.MAX else '0'}")
+        if measure.kind in ORDER_KINDS | {SlotKind.DISTINCT}:
+            lines.append(f"  local met{number} = {{}}")
+    lines += _add_lines(plan, measures, measures, current=True)
+    lines.append(f"  local i, stop = {header + 1}, {header + 1} + n * {size}")
+    for window in sorted({reach_ms(slot, plan) for slot in scanned.values()}):
+        still = {_measure(slot) for slot in scanned.values() if reach_ms(slot, plan) >= window}
+        needed = [measure for measure in measures if measure in still]
+        parts = [part for part in record_parts(plan) if part.window_ms >= window]
+        names = ["rt", *[f"r{part.name}" for part in parts]]
+        lines += [
+            "  while i < stop do",
+            f"    local {', '.join(names)} = unpack_struct('<I6{_formats(parts)}', v, i)",
+            f"    if rt <= t - {window} then break end",
+            *["  " + line for line in _add_lines(plan, measures, needed, current=False)],
+            f"    i = i + {size}",
+            "  end",
+        ]
+        ordered: set[int] = set()
+        for place, slot in scanned.items():
+            if reach_ms(slot, plan) == window:
+                number = measures.index(_measure(slot))
+                lines += _answer_lines(slot, place, number, sorted_already=number in ordered)
+                ordered |= {number} if slot.kind in ORDER_KINDS else set()
+    return lines
+
+
+def _answer_lines(slot: Slot, place: int, number: int, *, sorted_already: bool) -> list[str]:
+    if slot.kind == SlotKind.CLEAN:
+        return [f"  out[{place}] = newest ~= NULL and m{number} or NULL"]
+    if slot.kind not in ORDER_KINDS:
+        return [f"  out[{place}] = m{number}"]
+    up = " + (r > 0 and 1 or 0)" if slot.kind == SlotKind.ORDER_HIGH else ""
+    return [
+        *([] if sorted_already else [f"  sort(met{number})"]),
+        f"  out[{place}] = NULL",
+        f"  if m{number} > 0 then",
+        f"    local k = (m{number} - 1) * {slot.rank}",
+        "    local r = k % 1000",
+        f"    out[{place}] = met{number}[(k - r) / 1000 + 1{up}]",
+        "  end",
+    ]
+
+
+def _measure(slot: Slot) -> Slot:
+    """What is accumulated, whatever the window; CLEAN keeps its window, which is a part of the question."""
+    if slot.kind == SlotKind.CLEAN:
+        return slot
+    kind = SlotKind.ORDER_LOW if slot.kind in ORDER_KINDS else slot.kind
+    return Slot(kind, 0, slot.input, slot.where, past=slot.past)
+
+
+def _add_lines(plan: EntityPlan, measures: list[Slot], needed: list[Slot], *, current: bool) -> list[str]:
+    """Add one event, the current one or a record, to the measures; measures of one number share its null check."""
+    r = "" if current else "r"
+    lines = []
+    by_number: dict[tuple[Filter | None, Input], dict[SlotKind, list[str]]] = {}
+    for measure in needed:
+        m = str(measures.index(measure))
+        if measure.kind in NUMBER_KINDS and measure.input:
+            if not (current and measure.past):
+                totals = by_number.setdefault((measure.where, measure.input), {})
+                totals.setdefault(measure.kind, []).append(m)
+        elif step := _step(plan, measure, m, r):
+            lines.append(filtered(plan, measure.where, step, f"{r}bits"))
+    for (where, source), totals in by_number.items():
+        x = f"{r}x{plan.numbers.index(source)}"
+        lines.append(filtered(plan, where, f"if {x} ~= NULL then {_number_steps(totals, x)} end", f"{r}bits"))
+    return [f"  {line}" for line in lines]
+
+
+def _step(plan: EntityPlan, measure: Slot, m: str, r: str) -> str:
+    """Add one event to a measure of no number; CLEAN looks at earlier events only."""
+    if measure.kind == SlotKind.COUNT:
+        return f"m{m} = m{m} + 1"
+    if measure.kind == SlotKind.CLEAN:
+        lag = measure.window_ms
+        return r and f"if newest ~= NULL and rt > newest and rt <= t - {lag} then m{m} = m{m} + 1 end"
+    assert measure.input is not None
+    g = f"{r}g{plan.hashes.index(measure.input)}"
+    return f"if {g} ~= 0 and not met{m}[{g}] then met{m}[{g}] = true; m{m} = m{m} + 1 end"
+
+
+def _number_steps(totals: dict[SlotKind, list[str]], x: str) -> str:
+    steps = [f"m{m} = m{m} + 1" for m in totals.get(SlotKind.FILLED, [])]
+    steps += [f"m{m} = m{m} + {x}" for m in totals.get(SlotKind.SUM, [])]
+    steps += [f"if {x} > m{m} then m{m} = {x} end" for m in totals.get(SlotKind.MAX, [])]
+    steps += [f"m{m} = m{m} + 1; met{m}[m{m}] = {x}" for m in totals.get(SlotKind.ORDER_LOW, [])]
+    high, low = totals.get(SlotKind.SQUARES_HIGH, []), totals.get(SlotKind.SQUARES_LOW, [])
+    if high or low:
+        steps.append(square_limbs(x))
+    steps += [f"m{m} = m{m} + high" for m in high] + [f"m{m} = m{m} + low" for m in low]
+    return "; ".join(steps)

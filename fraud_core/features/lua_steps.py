@@ -1,0 +1,84 @@
+"""Pieces of generated Lua that both layouts share: arguments, filters, limbs of squares, label effects in force."""
+
+from fraud_core.features.layout import FOREVER_MS, LABEL_BYTES, LABEL_FORMAT, label_columns
+from fraud_core.features.plan import EntityPlan, Filter, SlotKind
+
+
+def argument_lines(plan: EntityPlan) -> list[str]:
+    """The stored answer if this event came before, and the event's inputs as locals."""
+    names = ["t", *argument_names(plan), "bits"]
+    return [
+        "  if not pack then bind() end",
+        "  local answer = call('GET', keys[2])",
+        "  if answer then return answer end",
+        f"  local {', '.join(names)} = unpack_struct('<{'i8' * len(names)}', a[1])",
+        *[f"  if g{k} == NULL then g{k} = 0 end" for k in range(len(plan.hashes))],
+    ]
+
+
+def argument_names(plan: EntityPlan) -> list[str]:
+    """Locals of the inputs: x numbers, g hashes (0: none), k carried values, c cells of sketches."""
+    kinds = (("x", plan.numbers), ("g", plan.hashes), ("k", plan.carried), ("c", plan.cells))
+    return [f"{letter}{place}" for letter, sources in kinds for place in range(len(sources))]
+
+
+def filtered(plan: EntityPlan, where: Filter | None, step: str, bits: str = "bits") -> str:
+    """A step that is taken only when the event passes the filter."""
+    if where is None:
+        return step
+    return f"if band({bits}, {1 << plan.filters.index(where)}) ~= 0 then {step} end"
+
+
+def square_limbs(x: str) -> str:
+    """Locals `high` and `low`: what x² adds to the two limbs of 2^40; see fold._part for the twin."""
+    return (
+        f"local size = {x} < 0 and -{x} or {x}; local q = size % 1048576; local p = (size - q) / 1048576; "
+        "local c = 2 * p * q; local r = c % 1048576; "
+        "local high, low = p * p + (c - r) / 1048576, r * 1048576 + q * q"
+    )
+
+
+def label_lines(plan: EntityPlan, until: str, columns: list[str]) -> list[str]:
+    """Work out the label columns anew where they no longer hold.
+
+    until, columns: the Lua variables. Effects are read newest first; the first one met of an event is its latest.
+    """
+    if not plan.has_labels:
+        return []
+    slots = dict(zip(columns, label_columns(plan), strict=True))
+    start, cap, horizon = LABEL_BYTES - 1, plan.rule.label_cap, plan.rule.horizon_ms
+    lines = [
+        f"  if {until} <= t then",
+        f"    {until} = {FOREVER_MS}",
+        *[f"    {name} = {'0' if slot.kind == SlotKind.FRAUDS else 'NULL'}" for name, slot in slots.items()],
+        "    local labels = call('GET', keys[3])",
+        f"    local m = labels and #labels / {LABEL_BYTES} or 0",
+        "    while m > 0 do",
+        f"      local effect = unpack_struct('<I6', labels, m * {LABEL_BYTES} - {start})",
+        "      if effect <= t then break end",
+        f"      {until} = effect",
+        "      m = m - 1",
+        "    end",
+        "    local met = {}",
+        f"    for j = m, m > {cap} and m - {cap - 1} or 1, -1 do",
+        f"      local _, event, hash, rank = unpack_struct('{LABEL_FORMAT}', labels, j * {LABEL_BYTES} - {start})",
+        "      local fraud = rank % 2 == 0",
+        "      local stands = fraud and not met[hash]",
+        "      met[hash] = true",
+        "      if event > t then",
+        f"        if event < {until} then {until} = event end",
+        f"      elseif event > t - {horizon} then",
+        f"        if event + {horizon} < {until} then {until} = event + {horizon} end",
+    ]
+    for name, slot in slots.items():
+        if slot.kind == SlotKind.FRAUD_NEWEST:
+            lines.append(f"        if stands and event > {name} then {name} = event end")
+            continue
+        step = f"{name} = {name} + (fraud and 1 or -1)"
+        if slot.kind == SlotKind.FRAUD_OLDEST:
+            step = f"if stands and ({name} == NULL or event < {name}) then {name} = event end"
+        leaves = f"event + {slot.window_ms}"
+        lines.append(
+            f"        if event > t - {slot.window_ms} then {step}; if {leaves} < {until} then {until} = {leaves} end end"
+        )
+    return [*lines, "      end", "    end", "  end"]
