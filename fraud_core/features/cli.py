@@ -19,6 +19,8 @@ def list_features(as_json: AsJson = False) -> None:
     """All features in the order of the vector."""
     from fraud_core.contracts import load_contracts
     from fraud_core.features.declaration import load_features
+    from fraud_core.features.explain import error_of
+    from fraud_core.features.rings import rings, state_bytes
 
     contracts = load_contracts(load_settings().contracts)
     features = load_features(contracts.features_path, contracts)
@@ -31,18 +33,44 @@ def list_features(as_json: AsJson = False) -> None:
                 "fields": feature.fields,
                 "meaning": feature.meaning,
                 "reason": feature.reason,
+                "standard_error": error_of(feature),
                 "hash": feature.hash,
             }
             for feature in features.features
         ]
-        typer.echo(
-            json.dumps({"path": str(features.path), "hash": features.hash, "features": rows}, indent=2)
-        )
+        states = {
+            name: {
+                "layout": plan.rule.layout,
+                "history_ms": plan.rule.horizon_ms,
+                "most_bytes": state_bytes(plan),
+                "windows": [
+                    {"window_ms": ring.window_ms, "bucket_ms": ring.width_ms, "buckets": ring.buckets}
+                    for ring in rings(plan)
+                ],
+            }
+            for name, plan in features.plans.items()
+        }
+        document = {
+            "path": str(features.path),
+            "hash": features.hash,
+            "state_hash": features.state_hash,
+            "states": states,
+            "features": rows,
+        }
+        typer.echo(json.dumps(document, indent=2))
         return
     table = Table("feature", "state of", "meaning", title=f"{features.path}: {len(features.names)} features")
     for feature in features.features:
         table.add_row(feature.name, ", ".join(feature.entities), feature.meaning)
     Console().print(table)
+
+
+@app.command()
+def schema() -> None:
+    """The JSON schema of features.yaml, for editors (`# yaml-language-server: $schema=…`)."""
+    from fraud_core.features.schema import declaration_schema
+
+    typer.echo(json.dumps(declaration_schema(), indent=2, ensure_ascii=False))
 
 
 @app.command()

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
 _DEFAULT_CAP = 512
-_LARGEST_CAP = 4096
-_FEWEST_BUCKETS = 4
+LARGEST_CAP = 4096
+FEWEST_BUCKETS = 4
 _ENTITY_KEYS = ("history", "layout", "remember", "resolution")
 _DEFAULT_ANSWER_TTL_MS = 300_000
 _TOP = ("version", "answer_ttl", "entities", "filters", "features")
@@ -138,7 +138,7 @@ def _rule(name: str, value: Value, contract: "Contract") -> EntityRule:
     if "layout" in settings:
         word = settings["layout"].text("layout")
         if word not in tuple(Layout):
-            settings["layout"].fail(f"unknown layout {word!r}: {nearest(word, list(Layout))}")
+            settings["layout"].fail(f"unknown layout {word!r}: {nearest(word, map(str, Layout))}")
         layout = Layout(word)
     cap, buckets = 0, 0
     if layout == Layout.LIST:
@@ -148,7 +148,7 @@ def _rule(name: str, value: Value, contract: "Contract") -> EntityRule:
             )
         cap = _DEFAULT_CAP
         if "remember" in settings:
-            cap = settings["remember"].integer("remember", 1, _LARGEST_CAP)
+            cap = settings["remember"].integer("remember", 1, LARGEST_CAP)
     else:
         if "remember" in settings:
             settings["remember"].fail(
@@ -157,7 +157,7 @@ def _rule(name: str, value: Value, contract: "Contract") -> EntityRule:
         buckets = MAX_BUCKETS
         if "resolution" in settings:
             buckets = settings["resolution"].integer(
-                "resolution (buckets per window)", _FEWEST_BUCKETS, MAX_BUCKETS
+                "resolution (buckets per window)", FEWEST_BUCKETS, MAX_BUCKETS
             )
     horizon_ms = settings["history"].duration_ms("history")
     return EntityRule(name, contract.entities[name], horizon_ms, value.line, layout, cap, buckets)

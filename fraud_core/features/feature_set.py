@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fraud_core.errors import FeatureError
-from fraud_core.features.operators import OPERATORS
 from fraud_core.features.plan import EntityPlan, Input, Node
 from fraud_core.features.program import Program, build_program
-from fraud_core.features.rings import state_bytes
-from fraud_core.features.source import nearest, spell_duration
+from fraud_core.features.source import nearest
 
 if TYPE_CHECKING:
     from fraud_core.contracts import Contract
@@ -108,23 +106,9 @@ class FeatureSet:
 
     def explain(self, name: str) -> str:
         """What a feature means, needs and costs, in words."""
-        feature = self.feature(name)
-        lines = [
-            f"{feature.name}: {feature.meaning}.",
-            f"reason     {feature.reason}",
-            f"operator   {feature.operator} (version {OPERATORS[feature.operator].version})",
-            f"fields     {', '.join(feature.fields) or 'none'}",
-        ]
-        if not feature.entities:
-            lines.append("state      none: computed from the event alone")
-        for entity in feature.entities:
-            plan = self.plans[entity]
-            lines.append(
-                f"state      {entity}: its last {plan.rule.cap} events of {spell_duration(plan.rule.horizon_ms)}, "
-                f"at most {state_bytes(plan):,} bytes, shared by all its features"
-            )
-        lines += [f"hash       {feature.hash}", f"declared   {self.path}:{feature.line}"]
-        return "\n".join(lines)
+        from fraud_core.features.explain import explain
+
+        return explain(self, self.feature(name))
 
 
 def _inputs_of(nodes: list[Node]) -> list[Input]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from fraud_core.features.plan import NULL, SlotKind
+from fraud_core.features.plan import LIMB_BITS, LIMB_MASK, NULL, SlotKind
 
 _CLOCK, _PREVIOUS, _COUNT, _FILLED = (
     int(kind) for kind in (SlotKind.CLOCK, SlotKind.PREVIOUS, SlotKind.COUNT, SlotKind.FILLED)
@@ -25,9 +25,10 @@ _CLEAN, _ORDER_LOW, _ORDER_HIGH = (
 )
 _LABELS = (int(SlotKind.FRAUDS), int(SlotKind.FRAUD_NEWEST), int(SlotKind.FRAUD_OLDEST))
 
-KIND, WINDOW, INPUT, FILTER, LENGTH, ORDER, RANK, PAST = range(8)
+KIND, WINDOW, INPUT, FILTER, LENGTH, OTHER, RANK, PAST = range(8)
 """Columns of `slots`: kind, index of the window or -1, index of number/hash/carried or -1, filter or -1, window ms;
-of order statistics the row of `orders` or -1, thousandths, and whether the event itself is left out."""
+of order statistics the row of `orders`, of high limbs the slot of the low ones, else -1; then thousandths, and whether
+the event itself is left out."""
 ORDER_WINDOW, ORDER_INPUT, ORDER_FILTER = range(3)
 """Columns of `orders`, each a window's values kept sorted: index of the window, index of the number, filter or -1."""
 
@@ -210,7 +211,7 @@ def fold(  # noqa: C901, PLR0917
                     if i > begin and clock[i - 1] > t - horizon:
                         answer = carried[field, i - 1]
                 elif kind in (_ORDER_LOW, _ORDER_HIGH):
-                    o = slots[s, ORDER]
+                    o = slots[s, OTHER]
                     count = filled[o]
                     own = count  # place of the event's own value where that is left out
                     if slots[s, PAST] and counted and numbers[field, i] != NULL:
@@ -229,6 +230,11 @@ def fold(  # noqa: C901, PLR0917
                     upper = first + np.searchsorted(clock[first : i + 1], t - slots[s, LENGTH], side="right")
                     answer = max(upper - lower, 0)
                 out[s, row] = answer
+            for s in range(n_slots):
+                if slots[s, KIND] == _HIGH:
+                    low = slots[s, OTHER]
+                    out[s, row] += out[low, row] >> LIMB_BITS
+                    out[low, row] &= LIMB_MASK
             for field in range(values.shape[0]):
                 code = values[field, i]
                 if code >= 0:

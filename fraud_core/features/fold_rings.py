@@ -10,6 +10,7 @@ from numba import njit
 
 from fraud_core.features.plan import (
     LIMB_BITS,
+    LIMB_MASK,
     MAX_BIAS,
     NULL,
     SATURATION,
@@ -28,7 +29,6 @@ _COUNT, _FILLED, _SUM, _MAX = (
 )
 _HIGH = int(SlotKind.SQUARES_HIGH)
 _LABELS = (int(SlotKind.FRAUDS), int(SlotKind.FRAUD_NEWEST), int(SlotKind.FRAUD_OLDEST))
-_LIMB_MASK = 2**LIMB_BITS - 1
 
 RING_WIDTH, RING_BUCKETS, RING_FIRST, RING_END = range(4)
 """Columns of `rings`: bucket ms, buckets, numbers of the first measure and of the one after the last."""
@@ -126,7 +126,7 @@ def fold_rings(  # noqa: C901, PLR0917
                         low = bucket[m + 1, p] + ((cross & 0xFFFFF) << 20) + low * low
                         high = bucket[m, p] + high * high + (cross >> 20) + (low >> LIMB_BITS)
                         high = min(high, SATURATION)
-                        low &= _LIMB_MASK
+                        low &= LIMB_MASK
                         total[m] += high - bucket[m, p]
                         total[m + 1] += low - bucket[m + 1, p]
                         bucket[m, p] = high

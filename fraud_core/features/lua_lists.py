@@ -15,9 +15,10 @@ from fraud_core.features.layout import (
     record_bytes,
     record_parts,
 )
-from fraud_core.features.lua_steps import argument_lines, filtered, label_lines, square_limbs
+from fraud_core.features.lua_steps import argument_lines, filtered, label_lines
 from fraud_core.features.plan import (
     LABEL_KINDS,
+    LIMB_BITS,
     NUMBER_KINDS,
     ORDER_KINDS,
     EntityPlan,
@@ -140,6 +141,8 @@ def _scan_lines(plan: EntityPlan, size: int, header: int) -> list[str]:
         lines.append(f"  local m{number} = {'NULL' if measure.kind == SlotKind.MAX else '0'}")
         if measure.kind in ORDER_KINDS | {SlotKind.DISTINCT}:
             lines.append(f"  local met{number} = {{}}")
+        if measure.kind == SlotKind.SQUARES_LOW:
+            lines.append(f"  local pp{number}, pq{number} = 0, 0")
     lines += _add_lines(plan, measures, measures, current=True)
     lines.append(f"  local i, stop = {header + 1}, {header + 1} + n * {size}")
     for window in sorted({reach_ms(slot, plan) for slot in scanned.values()}):
@@ -159,14 +162,25 @@ def _scan_lines(plan: EntityPlan, size: int, header: int) -> list[str]:
         for place, slot in scanned.items():
             if reach_ms(slot, plan) == window:
                 number = measures.index(_measure(slot))
-                lines += _answer_lines(slot, place, number, sorted_already=number in ordered)
+                lines += _answer_lines(slot, place, number, size, header, sorted_already=number in ordered)
                 ordered |= {number} if slot.kind in ORDER_KINDS else set()
     return lines
 
 
-def _answer_lines(slot: Slot, place: int, number: int, *, sorted_already: bool) -> list[str]:
+def _answer_lines(
+    slot: Slot, place: int, number: int, size: int, header: int, *, sorted_already: bool
+) -> list[str]:
     if slot.kind == SlotKind.CLEAN:
         return [f"  out[{place}] = newest ~= NULL and m{number} or NULL"]
+    if slot.kind == SlotKind.COUNT and slot.where is None:
+        return [f"  out[{place}] = (i - {header + 1}) / {size} + 1"]
+    if slot.kind in (SlotKind.SQUARES_HIGH, SlotKind.SQUARES_LOW):
+        low = f"local c = 2 * pq{number}; local r = c % 1048576; local low = r * 1048576 + m{number}; "
+        rest = f"local rest = low % {2**LIMB_BITS}; "
+        if slot.kind == SlotKind.SQUARES_LOW:
+            return [f"  do {low}{rest}out[{place}] = rest end"]
+        high = f"pp{number} + (c - r) / 1048576 + (low - rest) / {2**LIMB_BITS}"
+        return [f"  do {low}{rest}out[{place}] = {high} end"]
     if slot.kind not in ORDER_KINDS:
         return [f"  out[{place}] = m{number}"]
     up = " + (r > 0 and 1 or 0)" if slot.kind == SlotKind.ORDER_HIGH else ""
@@ -185,8 +199,10 @@ def _measure(slot: Slot) -> Slot:
     """What is accumulated, whatever the window; CLEAN keeps its window, which is a part of the question."""
     if slot.kind == SlotKind.CLEAN:
         return slot
-    kind = SlotKind.ORDER_LOW if slot.kind in ORDER_KINDS else slot.kind
-    return Slot(kind, 0, slot.input, slot.where, past=slot.past)
+    kind = {SlotKind.ORDER_HIGH: SlotKind.ORDER_LOW, SlotKind.SQUARES_HIGH: SlotKind.SQUARES_LOW}.get(
+        slot.kind
+    )
+    return Slot(kind or slot.kind, 0, slot.input, slot.where, past=slot.past)
 
 
 def _add_lines(plan: EntityPlan, measures: list[Slot], needed: list[Slot], *, current: bool) -> list[str]:
@@ -210,8 +226,8 @@ def _add_lines(plan: EntityPlan, measures: list[Slot], needed: list[Slot], *, cu
 
 def _step(plan: EntityPlan, measure: Slot, m: str, r: str) -> str:
     """Add one event to a measure of no number; CLEAN looks at earlier events only."""
-    if measure.kind == SlotKind.COUNT:
-        return f"m{m} = m{m} + 1"
+    if measure.kind == SlotKind.COUNT:  # all events are counted by how far the walk came
+        return f"m{m} = m{m} + 1" if measure.where else ""
     if measure.kind == SlotKind.CLEAN:
         lag = measure.window_ms
         return r and f"if newest ~= NULL and rt > newest and rt <= t - {lag} then m{m} = m{m} + 1 end"
@@ -225,8 +241,12 @@ def _number_steps(totals: dict[SlotKind, list[str]], x: str) -> str:
     steps += [f"m{m} = m{m} + {x}" for m in totals.get(SlotKind.SUM, [])]
     steps += [f"if {x} > m{m} then m{m} = {x} end" for m in totals.get(SlotKind.MAX, [])]
     steps += [f"m{m} = m{m} + 1; met{m}[m{m}] = {x}" for m in totals.get(SlotKind.ORDER_LOW, [])]
-    high, low = totals.get(SlotKind.SQUARES_HIGH, []), totals.get(SlotKind.SQUARES_LOW, [])
-    if high or low:
-        steps.append(square_limbs(x))
-    steps += [f"m{m} = m{m} + high" for m in high] + [f"m{m} = m{m} + low" for m in low]
+    for m in totals.get(
+        SlotKind.SQUARES_LOW, []
+    ):  # x = p · 2^20 + q; sums of p², pq and q², see _answer_lines
+        steps.append(
+            f"if {x} >= 0 and {x} < 1048576 then m{m} = m{m} + {x} * {x} else "
+            f"local q = {x} % 1048576; local p = ({x} - q) / 1048576; "
+            f"pp{m} = pp{m} + p * p; pq{m} = pq{m} + p * q; m{m} = m{m} + q * q end"
+        )
     return "; ".join(steps)

@@ -191,16 +191,20 @@ def _sweep_lines(plan: EntityPlan, number: int, ring: Ring, cells_at: int) -> li
     mine = [place for place, sketch in enumerate(sketches(plan)) if sketch.ring == number]
     if not mine:
         return []
+    places = [cells_at + place * SKETCH_BYTES for place in mine]
     lines = [
-        f"      local stale = b - was >= {ring.buckets} and '\\0'",
-        f"      if not stale and {_bucket(SWEEP_EVERY, 'b')} > {_bucket(SWEEP_EVERY, 'was')} then",
-        "        stale = {}",
-        f"        for age = {ring.buckets}, {STAMPS - 1} do stale[char((b - age) % {STAMPS} + 1)] = '\\0' end",
-        "      end",
-        "      if stale then",
+        f"      if b - was >= {ring.buckets} then",  # all of them: unread, for it costs less
+        "        local length = call('STRLEN', key)",
     ]
-    for place in mine:
-        at = cells_at + place * SKETCH_BYTES
+    for at in places:
+        count = f"length - {at} < {SKETCH_BYTES} and length - {at} or {SKETCH_BYTES}"
+        lines.append(f"        if length > {at} then call('SETRANGE', key, {at}, rep('\\0', {count})) end")
+    lines += [
+        f"      elseif {_bucket(SWEEP_EVERY, 'b')} > {_bucket(SWEEP_EVERY, 'was')} then",
+        "        local stale = {}",
+        f"        for age = {ring.buckets}, {STAMPS - 1} do stale[char((b - age) % {STAMPS} + 1)] = '\\0' end",
+    ]
+    for at in places:
         lines += [
             f"        local cells = call('GETRANGE', key, {at}, {at + SKETCH_BYTES - 1})",
             "        local swept = gsub(cells, '[^%z]', stale)",

@@ -30,10 +30,9 @@ def filtered(plan: EntityPlan, where: Filter | None, step: str, bits: str = "bit
 
 
 def square_limbs(x: str) -> str:
-    """Locals `high` and `low`: what x² adds to the two limbs of 2^40; see fold._part for the twin."""
+    """Locals `high` and `low`: x² in limbs of 2^40."""
     return (
-        f"local size = {x} < 0 and -{x} or {x}; local q = size % 1048576; local p = (size - q) / 1048576; "
-        "local c = 2 * p * q; local r = c % 1048576; "
+        f"local q = {x} % 1048576; local p = ({x} - q) / 1048576; local c = 2 * p * q; local r = c % 1048576; "
         "local high, low = p * p + (c - r) / 1048576, r * 1048576 + q * q"
     )
 

@@ -13,8 +13,9 @@ NULL = -(2**47)
 VALUE_LIMIT = 2**40
 """Numbers saturate here, so that sums over a capped history and the limbs of squares stay exact in a double."""
 LIMB = 2**40
-"""Squares are kept as two limbs: x² = high · 2^40 + low."""
+"""Squares are kept as two limbs: Σx² = high · 2^40 + low, 0 ≤ low < 2^40 over a list."""
 LIMB_BITS = 40
+LIMB_MASK = 2**LIMB_BITS - 1
 MAX_FILTERS = 8
 
 SATURATION = 2**46

@@ -86,8 +86,10 @@ def width_ms(rule: EntityRule, window_ms: int) -> int:
 
 
 def rings(plan: EntityPlan) -> tuple[Ring, ...]:
-    """The rings of an entity, shortest window first."""
+    """The rings of an entity, shortest window first; none where its layout is a list."""
     found: list[Ring] = []
+    if plan.rule.layout != Layout.BUCKETS:
+        return ()
     counted = {slot for slot in plan.slots if slot.kind in _RING_KINDS}
     for window in sorted({slot.window_ms for slot in counted}):
         mine = [slot for slot in plan.slots if slot in counted and slot.window_ms == window]

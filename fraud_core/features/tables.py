@@ -1,7 +1,7 @@
 """A plan as the arrays that the offline folds run on; the columns are named in fold.py, fold_rings.py, fold_labels.py."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -51,8 +51,12 @@ def list_tables(plan: EntityPlan) -> ListTables:
         elif slot.kind in HASH_KINDS:
             kept = plan.hashes
         number, where = _place(slot.input, kept), _filter(plan, slot.where)
-        order = orders.index((window, number, where)) if slot.kind in ORDER_KINDS else -1
-        slots[place] = slot.kind, window, number, where, slot.window_ms, order, slot.rank, slot.past
+        other = -1
+        if slot.kind in ORDER_KINDS:
+            other = orders.index((window, number, where))
+        elif slot.kind == SlotKind.SQUARES_HIGH:
+            other = plan.slots.index(replace(slot, kind=SlotKind.SQUARES_LOW))
+        slots[place] = slot.kind, window, number, where, slot.window_ms, other, slot.rank, slot.past
     return ListTables(np.array(plan.windows, np.int64), slots, _table(orders, 3))
 
 

@@ -43,7 +43,8 @@ def apply_all(state: OnlineState, world: World, labels_first: bool = True) -> li
     effects = label_effects(state.features, world.frame, world.labels)
     if labels_first:
         state.apply_label_effects(effects)
-        return state.apply_many([(event, event["id"]) for event in world.events])
+        event_id = state.features.contract.event_id
+        return state.apply_many([(event, event[event_id]) for event in world.events])
     applied, reached = [], -1
     times = world.frame["at"].dt.epoch("us").to_numpy() // 1000
     for event, time in zip(world.events, times, strict=True):

@@ -33,15 +33,24 @@ def ids_of(world) -> list[str]:
     return [event["id"] for event in world.events]
 
 
-@quick
-@given(seed=seeds, payers=st.integers(1, 8), span_h=st.sampled_from([0.2, 5.0, 30.0, 90.0]))
-def test_offline_equals_online_bit_for_bit(
-    client: redis.Redis, features: FeatureSet, seed: int, payers: int, span_h: float
-) -> None:
-    world = make_world(seed, 700, payers=payers, span_h=span_h)
-    applied = apply_all(fresh(client, features), world)
-    online = np.stack([each.vector for each in applied])
-    assert_same_bits(features, ids_of(world), online, compute_offline(features, world.frame, world.labels))
+def test_a_million_values_are_equal_offline_and_online(client: redis.Redis, features: FeatureSet) -> None:
+    compared = 0
+
+    @quick
+    @given(seed=seeds, payers=st.integers(1, 8), span_h=st.sampled_from([0.2, 5.0, 30.0, 90.0]))
+    def agree(seed: int, payers: int, span_h: float) -> None:
+        nonlocal compared
+        world = make_world(seed, 700, payers=payers, span_h=span_h)
+        applied = apply_all(fresh(client, features), world)
+        online = np.stack([each.vector for each in applied])
+        assert_same_bits(
+            features, ids_of(world), online, compute_offline(features, world.frame, world.labels)
+        )
+        compared += online.size
+
+    agree()
+    print(f"{compared:,} values compared")
+    assert compared >= 10**6
 
 
 @quick

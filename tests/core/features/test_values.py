@@ -121,6 +121,21 @@ def history(tmp_path: Path, declared: str, *changes: dict[str, Any]) -> pl.DataF
         ("f: {first_seen: {entity: payer, of: shop}, reason: r}", [{}, {"shop": "z"}, {}, {"shop": None}], [1, 1, 0, math.nan]),
         ("f: {zscore: {entity: payer, of: amount, window: 1d}, reason: r}", [{}, {"amount": 14}, {"amount": 20}], [math.nan, math.nan, 8 / 8**0.5]),
         (
+            "f: {median: {entity: payer, of: amount, window: 1d}, reason: r}",
+            [{}, {"amount": 20}, {"amount": None}, {"amount": 1}, {"amount": 1}],
+            [10, 15, math.nan, 10, 5.5],
+        ),
+        (
+            "f: {median: {entity: payer, of: amount, window: 1d, past: true}, reason: r}",
+            [{}, {"amount": 20}, {"amount": 20}, {"amount": 1}],
+            [math.nan, 10, 15, 20],
+        ),
+        (
+            "f: {quantile: {entity: payer, of: amount, at: 0.9, window: 1d}, reason: r}",
+            [{}, {"amount": 20}, {"amount": 40}],
+            [10, 19, 36],
+        ),
+        (
             "f: {mean: {entity: payer, of: amount, window: 1d, past: true}, reason: r}",
             [{}, {"amount": 20}, {"amount": None}, {"amount": 1}],
             [math.nan, 10, math.nan, 15],
