@@ -1,7 +1,8 @@
 """What the online state sends and receives, without a connection: shared by its sync and async faces.
 
 Keys of one entity: `{ns}:{epoch}:{entity:id}` with the last part in braces, so that a cluster keeps them together:
-the state itself, `…:a:<event id>` the stored answer of an event, `…:l` its label effects.
+the state itself, `…:a:<event id>` the stored answer of an event, `…:l` its label effects. Where one server holds
+everything, all entities of an event take one call, and the answer is stored once: `{ns}:{epoch}:a:<event id>`.
 """
 
 import hashlib
@@ -18,7 +19,13 @@ from fraud_core.errors import StateError
 from fraud_core.features.inputs import matches, reader
 from fraud_core.features.kernel import evaluate
 from fraud_core.features.layout import LABEL_FORMAT, life_ms
-from fraud_core.features.lua import function_name, labels_function_name, library, library_name
+from fraud_core.features.lua import (
+    event_function_name,
+    function_name,
+    labels_function_name,
+    library,
+    library_name,
+)
 from fraud_core.features.plan import NULL, EntityPlan
 from fraud_core.features.wire import Command
 
@@ -71,9 +78,10 @@ def _short(id: str) -> str:
 class _EntityCall:
     """Packs the inputs of one entity's state function."""
 
-    def __init__(self, features: "FeatureSet", plan: EntityPlan) -> None:
+    def __init__(self, features: "FeatureSet", number: int, plan: EntityPlan) -> None:
         places = {source: place for place, source in enumerate(features.program.inputs)}
         self.name = plan.rule.name
+        self.number = b"%d" % number
         self.field = plan.rule.field
         self.function = function_name(features.state_hash, plan.rule.name).encode()
         self.offset = features.program.offsets[plan.rule.name]
@@ -95,18 +103,25 @@ class _EntityCall:
 
 
 class StateCalls:
-    """Commands and replies of one feature set in one namespace."""
+    """Commands and replies of one feature set in one namespace.
 
-    def __init__(self, features: "FeatureSet", namespace: str) -> None:
+    together: all entities of an event in one call, for clients of one server; else one call for each, for a cluster.
+    """
+
+    def __init__(self, features: "FeatureSet", namespace: str, *, together: bool = True) -> None:
         self.features = features
+        self.together = together
         self.namespace = namespace
         self.epoch_key = f"{namespace}:epoch"
         self.epochs_key = f"{namespace}:epochs"
         self.library_name = library_name(features.state_hash)
         self.library = library(features.plans.values(), features.state_hash, features.answer_ttl_s)
         self._readers = [reader(source) for source in features.program.inputs]
-        self._calls = [_EntityCall(features, plan) for plan in features.plans.values()]
+        self._calls = [
+            _EntityCall(features, number, plan) for number, plan in enumerate(features.plans.values())
+        ]
         self._by_name = {call.name: call for call in self._calls}
+        self._event_function = event_function_name(features.state_hash).encode()
         self._labels_function = labels_function_name(features.state_hash).encode()
         self.vectors(np.full((features.program.width, 1), NULL, np.int64))  # compiled before the first event
 
@@ -117,31 +132,53 @@ class StateCalls:
             raise StateError(
                 f"Expected an event with a time in {self.features.contract.event_time!r}, found none."
             )
-        entities, commands, short_id = [], [], _short(event_id)
+        short_id = _short(event_id)
+        calls: list[_EntityCall] = []
+        commands: list[Command] = []
+        keys: list[str] = []
+        arguments: list[bytes] = []
         for call in self._calls:
             id = event.get(call.field)
             if id is None:
                 continue
             key = entity_key(self.namespace, epoch, call.name, str(id))
-            entities.append(call.name)
-            commands.append(
-                ("FCALL", call.function, 3, key, f"{key}:a:{short_id}", f"{key}:l", call.argument(values))
-            )
-        return Prepared(values, tuple(entities), tuple(commands))
+            calls.append(call)
+            if self.together:
+                keys += (key, f"{key}:l")
+                arguments += (call.number, call.argument(values))
+            else:
+                packed = call.argument(values)
+                commands.append(("FCALL", call.function, 3, key, f"{key}:a:{short_id}", f"{key}:l", packed))
+        if keys:
+            answer = f"{self.namespace}:{epoch}:a:{short_id}"
+            commands = [("FCALL", self._event_function, 1 + len(keys), answer, *keys, *arguments)]
+        return Prepared(values, tuple(call.name for call in calls), tuple(commands))
 
     def decode(self, epoch: int, prepared: Sequence[Prepared], replies: Sequence[bytes]) -> list[Applied]:
-        """Make the answers of several events from their replies, in the order of their commands."""
+        """Make the answers of several events from their replies, in the order of their commands.
+
+        Raises StateError when an event's id was applied before with other entities.
+        """
         columns = np.full((self.features.program.width, len(prepared)), NULL, np.int64)
         seqs: list[dict[str, int]] = []
         replied = iter(replies)
         for i, event in enumerate(prepared):
             columns[: len(event.values), i] = event.values
             seqs.append({})
+            slots = np.frombuffer(b"".join(next(replied) for _ in event.commands), "<i8")
+            at = 0
             for entity in event.entities:
                 call = self._by_name[entity]
-                slots = np.frombuffer(next(replied), "<i8")
-                columns[call.offset : call.offset + call.width, i] = slots[1:]
-                seqs[i][entity] = int(slots[0])
+                end = at + 1 + call.width
+                if end <= len(slots):
+                    columns[call.offset : call.offset + call.width, i] = slots[at + 1 : end]
+                    seqs[i][entity] = int(slots[at])
+                at = end
+            if at != len(slots):
+                raise StateError(
+                    f"Expected {at} integers from the state of {', '.join(event.entities)}, found {len(slots)}: an event "
+                    "with this id and other entities was applied before. Give each event an id of its own."
+                )
         vectors = self.vectors(columns)
         return [Applied(epoch, seqs[i], vectors[i]) for i in range(len(prepared))]
 

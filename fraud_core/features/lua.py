@@ -1,8 +1,9 @@
 """The online twin: state functions for Valkey/Redis, generated from the same layout as the offline fold.
 
-One library per state hash, one function per entity: it reads the entity's state, label effects and the stored
-answer of this event if it came before; folds the event in; stores state and answer; returns the slots as packed
-64-bit integers (seq first). Lua's numbers are doubles, so nothing here may leave the integers below 2^53.
+One library per state hash. A state function takes the stored answer of this event if it came before; else it reads
+state and label effects, folds the event in, stores state and answer, and returns the slots as packed 64-bit integers
+(seq first). There is one per entity, for clusters, where each entity may live elsewhere, and one for all entities of an
+event at once, which costs a third less. Lua's numbers are doubles, so nothing here may leave the integers below 2^53.
 """
 
 from collections.abc import Iterable
@@ -21,6 +22,33 @@ local function bind()
   byte, char, find, gsub, rep, sub = string.byte, string.char, string.find, string.gsub, string.rep, string.sub
   concat, sort, band = table.concat, table.sort, bit.band
 end
+local folds = {{}}  -- by the entity's number: state, labels (keys), packed inputs -> packed slots
+"""
+
+_APPLY_ONE = """
+-- {entity}. KEYS: state, answer of this event, labels. ARGV: packed inputs.
+redis.register_function('{name}', function(keys, a)
+  if not pack then bind() end
+  local answer = call('GET', keys[2])
+  if answer then return answer end
+  answer = folds['{number}'](keys[1], keys[3], a[1])
+  call('SET', keys[2], answer, 'EX', {ttl_s})
+  return answer
+end)
+"""
+
+_APPLY_ALL = """
+-- All entities of an event. KEYS: answer of this event, then state and labels of each. ARGV: number, packed inputs of each.
+redis.register_function('{name}', function(keys, a)
+  if not pack then bind() end
+  local answer = call('GET', keys[1])
+  if answer then return answer end
+  local parts = {{}}
+  for k = 1, #a / 2 do parts[k] = folds[a[2 * k - 1]](keys[2 * k], keys[2 * k + 1], a[2 * k]) end
+  answer = concat(parts)
+  call('SET', keys[1], answer, 'EX', {ttl_s})
+  return answer
+end)
 """
 
 _LABELS = """
@@ -79,6 +107,11 @@ def function_name(state_hash: str, entity: str) -> str:
     return f"apply_{state_hash}_{entity}"
 
 
+def event_function_name(state_hash: str) -> str:
+    """Name of the state function of all entities of an event."""
+    return f"apply_{state_hash}"
+
+
 def labels_function_name(state_hash: str) -> str:
     """Name of the function that merges label effects."""
     return f"labels_{state_hash}"
@@ -87,9 +120,12 @@ def labels_function_name(state_hash: str) -> str:
 def library(plans: Iterable[EntityPlan], state_hash: str, answer_ttl_s: int) -> str:
     """Source of the whole library, for FUNCTION LOAD."""
     parts = [_PRELUDE.format(library=library_name(state_hash), null=NULL)]
-    for plan in plans:
+    for number, plan in enumerate(plans):
         make = list_function if plan.rule.layout == Layout.LIST else ring_function
-        parts.append(make(plan, function_name(state_hash, plan.rule.name), answer_ttl_s))
+        parts.append(f"folds['{number}'] = {make(plan)}")
+        name = function_name(state_hash, plan.rule.name)
+        parts.append(_APPLY_ONE.format(entity=plan.rule.name, name=name, number=number, ttl_s=answer_ttl_s))
+    parts.append(_APPLY_ALL.format(name=event_function_name(state_hash), ttl_s=answer_ttl_s))
     parts.append(
         _LABELS.format(hash=state_hash, size=LABEL_BYTES, format=LABEL_FORMAT, valid_at=LABELS_VALID_AT)
     )

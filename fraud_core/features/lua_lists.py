@@ -29,8 +29,8 @@ from fraud_core.features.plan import (
 )
 
 
-def list_function(plan: EntityPlan, name: str, answer_ttl_s: int) -> str:
-    """Source of the function. KEYS: state, answer of this event, labels. ARGV: packed inputs."""
+def list_function(plan: EntityPlan) -> str:
+    """Source of the function: of an entity's state and labels (keys) and the packed inputs, it returns packed slots."""
     size, header = record_bytes(plan), header_bytes(plan)
     carried = [f"k{k}" for k in range(len(plan.carried))]
     before = [f"was_{value}" for value in carried]
@@ -40,10 +40,9 @@ def list_function(plan: EntityPlan, name: str, answer_ttl_s: int) -> str:
     held = ["seq", "previous", *labels, *before]
     written = ["seq", "t", *labels, *carried, "t", *[part.name for part in parts]]
     lines = [
-        f"-- {plan.rule.name}. KEYS: state, answer of this event, labels. ARGV: packed inputs.",
-        f"redis.register_function('{name}', function(keys, a)",
+        "function(key, labels_key, packed)",
         *argument_lines(plan),
-        "  local v = call('GET', keys[1])",
+        "  local v = call('GET', key)",
         "  local n = 0",
         f"  local {', '.join(held)} = 0, NULL{', 0' * len(labels)}{', NULL' * len(before)}",
         "  if v then",
@@ -65,13 +64,11 @@ def list_function(plan: EntityPlan, name: str, answer_ttl_s: int) -> str:
         f"  while n > 0 and unpack_struct('<I6', v, {header + 1} + (n - 1) * {size}) <= lim do n = n - 1 end",
         f"  local head = pack('{header_format(plan)}<I6{_formats(parts)}', {', '.join(written)})",
         f"  if n > 0 then head = head .. sub(v, {header + 1}, {header} + n * {size}) end",
-        f"  call('SET', keys[1], head, 'EX', {life_ms(plan.rule) // 1000})",
-        f"  answer = pack('<{'i8' * (len(plan.slots) + 1)}', unpack_table(out, 1, {len(plan.slots) + 1}))",
-        f"  call('SET', keys[2], answer, 'EX', {answer_ttl_s})",
-        "  return answer",
-        "end)",
+        f"  call('SET', key, head, 'EX', {life_ms(plan.rule) // 1000})",
+        f"  return pack('<{'i8' * (len(plan.slots) + 1)}', unpack_table(out, 1, {len(plan.slots) + 1}))",
+        "end",
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def _formats(parts: Iterable[Part]) -> str:

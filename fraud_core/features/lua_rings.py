@@ -55,8 +55,8 @@ class _Places:
         return ", ".join([*first, *["0"] * (self.count - len(first))])
 
 
-def ring_function(plan: EntityPlan, name: str, answer_ttl_s: int) -> str:
-    """Source of the function. KEYS: state, answer of this event, labels. ARGV: packed inputs."""
+def ring_function(plan: EntityPlan) -> str:
+    """Source of the function: of an entity's state and labels (keys) and the packed inputs, it returns packed slots."""
     places = _Places(plan)
     format_ = header_format(plan) + totals_format(plan)
     offsets, cells_at = ring_offsets(plan)
@@ -64,10 +64,8 @@ def ring_function(plan: EntityPlan, name: str, answer_ttl_s: int) -> str:
     columns = [f"s[{4 + place}]" for place in range(len(label_columns(plan)))]
     carried = [f"s[{places.carried + place}]" for place in range(len(plan.carried))]
     lines = [
-        f"-- {plan.rule.name}. KEYS: state, answer of this event, labels. ARGV: packed inputs.",
-        f"redis.register_function('{name}', function(keys, a)",
+        "function(key, labels_key, packed)",
         *argument_lines(plan),
-        "  local key = keys[1]",
         f"  local h = call('GETRANGE', key, 0, {header - 1})",
         f"  local known = #h == {header}",
         f"  local s = known and {{unpack_struct('{format_}', h)}} or {{{places.empty(plan)}}}",
@@ -92,12 +90,10 @@ def ring_function(plan: EntityPlan, name: str, answer_ttl_s: int) -> str:
         *_answer_lines(plan, places, offsets, columns),
         f"  call('SETRANGE', key, 0, pack('{format_}', unpack_table(s, 1, {places.count})))",
         f"  call('EXPIRE', key, {life_ms(plan.rule) // 1000})",
-        f"  answer = pack('<{'i8' * (len(plan.slots) + 1)}', unpack_table(out, 1, {len(plan.slots) + 1}))",
-        f"  call('SET', keys[2], answer, 'EX', {answer_ttl_s})",
-        "  return answer",
-        "end)",
+        f"  return pack('<{'i8' * (len(plan.slots) + 1)}', unpack_table(out, 1, {len(plan.slots) + 1}))",
+        "end",
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def _bucket(width: int, time: str = "t") -> str:

@@ -1,17 +1,14 @@
-"""Pieces of generated Lua that both layouts share: arguments, filters, limbs of squares, label effects in force."""
+"""Pieces of generated Lua that both layouts share: inputs, filters, limbs of squares, label effects in force."""
 
 from fraud_core.features.layout import FOREVER_MS, LABEL_BYTES, LABEL_FORMAT, label_columns
 from fraud_core.features.plan import EntityPlan, Filter, SlotKind
 
 
 def argument_lines(plan: EntityPlan) -> list[str]:
-    """The stored answer if this event came before, and the event's inputs as locals."""
+    """The event's inputs as locals."""
     names = ["t", *argument_names(plan), "bits"]
     return [
-        "  if not pack then bind() end",
-        "  local answer = call('GET', keys[2])",
-        "  if answer then return answer end",
-        f"  local {', '.join(names)} = unpack_struct('<{'i8' * len(names)}', a[1])",
+        f"  local {', '.join(names)} = unpack_struct('<{'i8' * len(names)}', packed)",
         *[f"  if g{k} == NULL then g{k} = 0 end" for k in range(len(plan.hashes))],
     ]
 
@@ -50,7 +47,7 @@ def label_lines(plan: EntityPlan, until: str, columns: list[str]) -> list[str]:
         f"  if {until} <= t then",
         f"    {until} = {FOREVER_MS}",
         *[f"    {name} = {'0' if slot.kind == SlotKind.FRAUDS else 'NULL'}" for name, slot in slots.items()],
-        "    local labels = call('GET', keys[3])",
+        "    local labels = call('GET', labels_key)",
         f"    local m = labels and #labels / {LABEL_BYTES} or 0",
         "    while m > 0 do",
         f"      local effect = unpack_struct('<I6', labels, m * {LABEL_BYTES} - {start})",

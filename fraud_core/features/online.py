@@ -76,10 +76,10 @@ def _raise_first(replies: Sequence[Any]) -> None:
 class _State:
     """What both faces share."""
 
-    def __init__(self, features: "FeatureSet", namespace: str) -> None:
+    def __init__(self, features: "FeatureSet", namespace: str, *, together: bool) -> None:
         self.features = features
         self.namespace = namespace
-        self.calls = StateCalls(features, namespace)
+        self.calls = StateCalls(features, namespace, together=together)
         self._epoch = 0
 
     def _batch(self, events: Sequence[tuple[Mapping[str, Any], str]]) -> tuple[list[Any], list[Command]]:
@@ -107,7 +107,7 @@ class OnlineState(_State):
 
     def __init__(self, client: "Redis", features: "FeatureSet", namespace: str) -> None:
         _check_client(client)
-        super().__init__(features, namespace)
+        super().__init__(features, namespace, together=isinstance(client, Redis))
         self.client = client
 
     def load(self) -> None:
@@ -194,7 +194,7 @@ class AsyncOnlineState(_State):
 
     def __init__(self, client: "AsyncRedis", features: "FeatureSet", namespace: str) -> None:
         _check_client(client)
-        super().__init__(features, namespace)
+        super().__init__(features, namespace, together=isinstance(client, AsyncRedis))
         self.client = client
 
     async def load(self) -> None:

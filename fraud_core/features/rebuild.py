@@ -124,7 +124,7 @@ def drop_epoch(state: OnlineState, epoch: int) -> int:
             raise StateError(f"Expected an epoch that is no longer in use, found the current one, {epoch}.")
         dropped = 0
         batch: list[bytes] = []
-        for key in client.scan_iter(match=f"{state.namespace}:{epoch}:{{*", count=_KEYS_PER_TRIP):
+        for key in client.scan_iter(match=f"{state.namespace}:{epoch}:*", count=_KEYS_PER_TRIP):
             batch.append(key)
             if len(batch) >= _KEYS_PER_TRIP:
                 dropped += client.unlink(*batch)

@@ -19,6 +19,7 @@ from fraud_core.features import (
     label_effects,
     rebuild,
 )
+from fraud_core.features.calls import StateCalls
 from fraud_core.features.layout import header_bytes, life_ms
 from fraud_core.features.rings import state_bytes
 from tests.core.features.agreement import apply_all
@@ -31,7 +32,7 @@ def test_an_event_without_an_entity_touches_no_state(client: redis.Redis, state:
     event = {**make_world(1, 1).events[0], "payer": "p", "shop": None, "site": None}
     applied = state.apply(event, "one")
     assert applied.seqs == {"payer": 1}
-    assert sorted(client.keys("test:1:*")) == [b"test:1:{payer:p}", b"test:1:{payer:p}:a:one"]
+    assert sorted(client.keys("test:1:*")) == [b"test:1:a:one", b"test:1:{payer:p}"]
     values = dict(zip(state.features.names, applied.vector, strict=True))
     others = [each.name for each in state.features.features if each.entities in (("shop",), ("site",))]
     assert others
@@ -55,7 +56,7 @@ def test_state_is_bounded_and_expires(client: redis.Redis, state: OnlineState) -
         for key in keys:
             assert header_bytes(plan) < client.strlen(key) <= state_bytes(plan)
             assert plan.rule.horizon_ms // 1000 < client.ttl(key) <= life_ms(plan.rule) // 1000
-    answers = client.keys("test:1:*:a:*")
+    answers = client.keys("test:1:a:*")
     assert answers
     assert all(0 < client.ttl(key) <= state.features.answer_ttl_s for key in answers)
 
@@ -79,6 +80,40 @@ def test_an_id_of_a_megabyte_does_not_reach_the_keys(client: redis.Redis, state:
     assert state.apply(event, "e" * 2**20).seqs["payer"] == 1
     assert state.apply(event, "f").seqs["payer"] == 2
     assert all(len(key) < 300 for key in client.keys("*"))
+
+
+def test_an_id_that_was_applied_with_other_entities_is_refused(state: OnlineState) -> None:
+    event = make_world(5, 1).events[0]
+    state.apply({**event, "payer": "p", "shop": None}, "one")
+    with pytest.raises(StateError, match="with this id and other entities"):
+        state.apply({**event, "payer": "p", "shop": "s"}, "one")
+
+
+def test_a_cluster_gets_one_call_per_entity_and_the_same_values(
+    client: redis.Redis, features: FeatureSet, state: OnlineState
+) -> None:
+    world = make_world(11, 60)
+    apart = StateCalls(features, "apart", together=False)
+    together = np.stack([each.vector for each in apply_all(state, world)])
+    for entity, id, part in _by_entity(label_effects(features, world.frame, world.labels)):
+        for command in apart.label_commands(1, part):
+            assert command[3] == f"apart:1:{{{entity}:{id}}}"
+            client.execute_command(*command)
+    for event, wanted in zip(world.events, together, strict=True):
+        prepared = apart.prepare(1, event, event["id"])
+        assert len(prepared.commands) == len(prepared.entities)
+        for command in prepared.commands:
+            tags = {str(key).split("{")[1].split("}")[0] for key in command[3:6]}
+            assert len(tags) == 1  # one slot of the cluster
+        replies = [client.execute_command(*command) for command in prepared.commands]
+        assert apart.decode(1, [prepared], replies)[0].vector.tobytes() == wanted.tobytes()
+
+
+def _by_entity(effects: pl.DataFrame) -> list[tuple[str, str, pl.DataFrame]]:
+    return [
+        (str(entity), str(id), part)
+        for (entity, id), part in effects.group_by(["entity", "entity_id"], maintain_order=True)
+    ]
 
 
 def test_functions_that_redis_lost_are_loaded_again(client: redis.Redis, state: OnlineState) -> None:
