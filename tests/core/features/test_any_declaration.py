@@ -131,6 +131,7 @@ def test_random_declarations_draw_every_layout_and_every_windowed_operator(tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.valkey
 def test_ten_million_values_are_equal_offline_and_online(
     client: redis.Redis, features: FeatureSet, tmp_path_factory: pytest.TempPathFactory
