@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     log: Literal["redis", "kafka"] = "redis"
     """Where the log is: redis (streams in the Redis of the online state) or kafka (SPEARHEAD_KAFKA_*)."""
     redis_url: str = ""
-    """Redis or Valkey that holds log and online state (redis://, rediss://). Empty: the embedded Valkey."""
+    """Redis or Valkey that holds log and online state (redis://, rediss://, redis+sentinel://). Empty: the embedded Valkey."""
     namespace: str = "spearhead"
     """Prefix of every key in Redis."""
     shards: int = Field(1, ge=1, le=1024)

@@ -4,7 +4,6 @@ import json
 from typing import Annotated
 
 import typer
-from redis import Redis
 from rich.console import Console
 
 from fraud_assets.lake import open_lake
@@ -13,6 +12,7 @@ from fraud_assets.runs.client import DagsterClient
 from fraud_core.contracts import load_contracts
 from fraud_core.features import OnlineState, load_features
 from fraud_core.log import open_log
+from fraud_core.redis_connection import connect_redis
 from fraud_core.settings import load_settings
 
 app = typer.Typer(
@@ -57,7 +57,7 @@ def status(as_json: AsJson = False) -> None:
     settings = load_settings()
     contracts = load_contracts(settings.contracts)
     features = load_features(contracts.features_path, contracts)
-    client = Redis.from_url(settings.redis_address)
+    client = connect_redis(settings.redis_address)
     try:
         state = OnlineState(client, features, settings.namespace)
         state.load()

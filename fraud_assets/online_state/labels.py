@@ -15,6 +15,7 @@ from fraud_assets.lake import Lake, read_labels, read_transactions
 from fraud_core.contracts import Contracts
 from fraud_core.features import FeatureSet, LabelsApplied, OnlineState, label_effects, up_to
 from fraud_core.log import Shard
+from fraud_core.redis_connection import connect_redis
 from fraud_core.settings import Settings
 
 Ends = dict[Shard, int]
@@ -28,7 +29,7 @@ def push_label_effects(
 
     Raises StateError when there is no online state or Redis cannot be reached; then the next push does it all.
     """
-    client = Redis.from_url(settings.redis_address)
+    client = connect_redis(settings.redis_address)
     try:
         state = OnlineState(client, features, settings.namespace)
         state.load()

@@ -11,7 +11,6 @@ from typing import cast
 
 import polars as pl
 from deltalake import DeltaTable
-from redis import Redis
 
 from fraud_assets.lake import Lake, read_history, read_transactions
 from fraud_assets.online_state.epochs import epoch_registry, record_epoch
@@ -20,6 +19,7 @@ from fraud_core.contracts import Contracts
 from fraud_core.features import FeatureSet, OnlineState, Rebuilt, drop_epoch, next_epoch, rebuild, up_to
 from fraud_core.features.layout import GRACE_MS
 from fraud_core.log import SCORER, Log
+from fraud_core.redis_connection import connect_redis
 from fraud_core.settings import Settings
 
 
@@ -60,7 +60,7 @@ def rebuild_state(
     read_from = latest - features.horizon - timedelta(milliseconds=GRACE_MS)
     events, labels = read_history(lake, contracts, read_from, within)
     epochs = epoch_registry(lake)
-    client = Redis.from_url(settings.redis_address)
+    client = connect_redis(settings.redis_address)
     try:
         state = OnlineState(client, features, settings.namespace)
         epoch = next_epoch(state, epochs)
