@@ -161,6 +161,13 @@ class Settings(BaseSettings):
     first_event_date: date = date(2018, 1, 1)
     """First daily partition of the features; earlier events stay in the lake and get no features."""
 
+    state_fence_s: float = Field(2.0, ge=0.2, le=30)
+    """Longest that a rebuild of the online state may keep decisions of the old epoch waiting while the new one takes over."""
+    state_rebuild_rate: float = Field(0.0, ge=0)
+    """Keys a second that a rebuild of the online state may write and delete; 0: as many as possible."""
+    state_auto_rebuild: bool = True
+    """Whether the sensor rebuild_lost_state rebuilds an online state that Redis lost; else it only says so."""
+
     # -- training and release
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where XGBoost trains: auto takes a GPU where one works."""

@@ -5,7 +5,7 @@ answer of this event if it came before; folds the event in; stores state and ans
 64-bit integers (seq first). Lua's numbers are doubles, so nothing here may leave the integers below 2^53.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from fraud_core.features.layout import (
     LABEL_BYTES,
@@ -17,6 +17,7 @@ from fraud_core.features.layout import (
     record_bytes,
     record_parts,
 )
+from fraud_core.features.lua_read import with_reader
 from fraud_core.features.plan import (
     LABEL_CAP,
     LABEL_KINDS,
@@ -32,9 +33,9 @@ from fraud_core.features.plan import (
 _PRELUDE = """#!lua name={library}
 -- FUNCTION LOAD runs in a bare environment: the libraries are bound at the first call.
 local NULL = {null}
-local pack, unpack_struct, unpack_table, floor, sub, concat, sort, band
+local call, pack, unpack_struct, unpack_table, floor, sub, concat, sort, band
 local function bind()
-  pack, unpack_struct, unpack_table = struct.pack, struct.unpack, unpack
+  call, pack, unpack_struct, unpack_table = redis.call, struct.pack, struct.unpack, unpack
   floor, sub, concat, sort, band = math.floor, string.sub, table.concat, table.sort, bit.band
 end
 """
@@ -44,7 +45,7 @@ _LABELS = """
 -- Returns: added, added after the clock had passed them (each a parity exception).
 redis.register_function('labels_{hash}', function(keys, a)
   if not pack then bind() end
-  local state, old = redis.call('GET', keys[1]), redis.call('GET', keys[2]) or ''
+  local state, old = call('GET', keys[1]), call('GET', keys[2]) or ''
   local clock = 0
   if state then clock = unpack_struct('<I6', state, 7) end
   local all, known = {{}}, {{}}
@@ -76,7 +77,7 @@ redis.register_function('labels_{hash}', function(keys, a)
     -- the others are pushed out by the cap for good, for clocks never go back
     if k > passed - {cap} then kept[#kept + 1] = e[5] end
   end
-  redis.call('SET', keys[2], concat(kept), 'EX', a[2])
+  call('SET', keys[2], concat(kept), 'EX', a[2])
   return {{added, late}}
 end)
 """
@@ -97,14 +98,15 @@ def labels_function_name(state_hash: str) -> str:
     return f"labels_{state_hash}"
 
 
-def library(plans: Iterable[EntityPlan], state_hash: str, answer_ttl_s: int) -> str:
+def library(plans: Collection[EntityPlan], state_hash: str, answer_ttl_s: int) -> str:
     """Source of the whole library, for FUNCTION LOAD."""
     parts = [_PRELUDE.format(library=library_name(state_hash), null=NULL)]
     parts += [
         _entity_function(plan, function_name(state_hash, plan.rule.name), answer_ttl_s) for plan in plans
     ]
     parts.append(_LABELS.format(hash=state_hash, size=LABEL_BYTES, format=LABEL_FORMAT, cap=LABEL_CAP))
-    return "\n".join(parts)
+    functions = {plan.rule.name: function_name(state_hash, plan.rule.name) for plan in plans}
+    return with_reader("\n".join(parts), state_hash, functions)
 
 
 def _entity_function(plan: EntityPlan, name: str, answer_ttl_s: int) -> str:
@@ -118,9 +120,9 @@ def _entity_function(plan: EntityPlan, name: str, answer_ttl_s: int) -> str:
         f"-- {plan.rule.name}. KEYS: state, answer of this event, labels. ARGV: packed inputs.",
         f"redis.register_function('{name}', function(keys, a)",
         "  if not pack then bind() end",
-        "  local answer = redis.call('GET', keys[2])",
+        "  local answer = call('GET', keys[2])",
         "  if answer then return answer end",
-        "  local v = redis.call('GET', keys[1])",
+        "  local v = call('GET', keys[1])",
         f"  local {', '.join(['t', *given, 'bits'])} = unpack_struct('<{'i8' * (len(given) + 2)}', a[1])",
         *[f"  if g{k} == NULL then g{k} = 0 end" for k in range(len(plan.hashes))],
         "  local seq, previous, n = 0, NULL, 0",
@@ -145,9 +147,9 @@ def _entity_function(plan: EntityPlan, name: str, answer_ttl_s: int) -> str:
         f"  local body = first <= n and sub(v, {offset} + first * {size}) or ''",
         f"  local head = pack('{header_format}', {', '.join(['seq', 't', *carried])})",
         f"  local tail = pack('<I6{_formats(parts)}', {', '.join(['t', *[part.name for part in parts]])})",
-        f"  redis.call('SET', keys[1], head .. body .. tail, 'EX', {life_ms(plan.rule) // 1000})",
+        f"  call('SET', keys[1], head .. body .. tail, 'EX', {life_ms(plan.rule) // 1000})",
         f"  answer = pack('<{'i8' * (len(plan.slots) + 1)}', unpack_table(out, 1, {len(plan.slots) + 1}))",
-        f"  redis.call('SET', keys[2], answer, 'EX', {answer_ttl_s})",
+        f"  call('SET', keys[2], answer, 'EX', {answer_ttl_s})",
         "  return answer",
         "end)",
     ]
@@ -175,7 +177,7 @@ def _label_lines(plan: EntityPlan) -> list[str]:
     if not plan.has_labels:
         return []
     places = {k + 2: slot for k, slot in enumerate(plan.slots) if slot.kind in LABEL_KINDS}
-    lines = ["  local newest, labels = NULL, redis.call('GET', keys[3])"]
+    lines = ["  local newest, labels = NULL, call('GET', keys[3])"]
     for place, slot in places.items():
         lines.append(f"  out[{place}] = {'0' if slot.kind == SlotKind.FRAUDS else 'NULL'}")
     start = LABEL_BYTES - 1
