@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from fraud_core.redis_connection import sentinel_address
+
 _IN_QUERY = re.compile(r"(?i)(?<=password=)[^&]*|(?<=username=)[^&]*")
-REDIS_SCHEMES = ("redis", "rediss", "unix")
+REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 
 
 def redacted(address: str) -> str:
@@ -21,8 +23,10 @@ def checked_redis_address(address: str) -> str:
     """The address; raises ValueError when no Redis can be at it."""
     if not address:
         return address
-    form = "redis://host:6379/0, rediss://… or unix://… was expected"
+    form = "redis://host:6379/0, rediss://…, unix://… or redis+sentinel://… was expected"
     try:
+        if sentinel_address(address) is not None:
+            return address
         parts = urlsplit(address)
         _ = parts.port  # read to be judged
     except ValueError as error:

@@ -15,6 +15,7 @@ SpearheadError
 ├── BundleError           a release bundle is missing, incomplete or altered
 ├── AliasConflict         an alias changed since it was read
 ├── StateError            the online feature state cannot be used
+│   └── StateLost         … because Redis holds none (any more): rebuild it
 ├── ServingError          the scoring service or a model backend cannot be used
 └── PlatformError         a process of the local platform cannot be started or stopped
     └── PortInUse         … because another process holds its port
@@ -79,6 +80,10 @@ class AliasConflict(SpearheadError):
 
 class StateError(SpearheadError):
     """The online feature state is missing, of another version, or cannot be reached."""
+
+
+class StateLost(StateError):
+    """There is no online state: it was never built, was wiped, or was withdrawn because it lacks acknowledged updates."""
 
 
 class ServingError(SpearheadError):

@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     log: Literal["redis", "kafka"] = "redis"
     """Where the log is: redis (streams in the Redis of the online state) or kafka (SPEARHEAD_KAFKA_*)."""
     redis_url: str = ""
-    """Redis or Valkey that holds log and online state (redis://, rediss://). Empty: the embedded Valkey."""
+    """Redis or Valkey that holds log and online state (redis://, rediss://, redis+sentinel://). Empty: the embedded Valkey."""
     namespace: str = "spearhead"
     """Prefix of every key in Redis."""
     shards: int = Field(1, ge=1, le=1024)
@@ -160,6 +160,13 @@ class Settings(BaseSettings):
     # -- features
     first_event_date: date = date(2018, 1, 1)
     """First daily partition of the features; earlier events stay in the lake and get no features."""
+
+    state_fence_s: float = Field(2.0, ge=0.2, le=30)
+    """Longest that a rebuild of the online state may keep decisions of the old epoch waiting while the new one takes over."""
+    state_rebuild_rate: float = Field(0.0, ge=0)
+    """Keys a second that a rebuild of the online state may write and delete; 0: as many as possible."""
+    state_auto_rebuild: bool = True
+    """Whether the sensor rebuild_lost_state rebuilds an online state that Redis lost; else it only says so."""
 
     # -- training and release
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -21,6 +21,7 @@ from fraud_core.errors import LogUnavailable
 from fraud_core.features import AsyncOnlineState, FeatureSet, load_features
 from fraud_core.log import json_entry, open_log
 from fraud_core.log.open import open_kafka
+from fraud_core.redis_connection import connect_redis_async
 from fraud_core.settings import Settings
 from fraud_serving.models.live import LiveModels
 from fraud_serving.models.onnxruntime import OnnxRuntimeBackend
@@ -67,7 +68,7 @@ class Runtime:
         """Connect to what is there; returns even when nothing is."""
         settings = self.settings
         timeout_s = settings.deadline_ms / 1000 * REDIS_SHARE
-        self._redis: Redis = Redis.from_url(
+        self._redis: Redis = connect_redis_async(
             settings.redis_address,
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,

@@ -26,7 +26,7 @@ def from_kafka(rig: Rig, made: Templates, events: int) -> dict[str, Any]:
         with _servers(rig) as (servers, which):
             return {"kafka": which, **_measure(rig, servers, made, events)}
     except (PlatformError, ImportError) as error:
-        return {"kafka": f"none: {str(error).splitlines()[0]}", "kafka_events_per_s": None}
+        return {"kafka": f"none: {' '.join(str(error).split())}", "kafka_events_per_s": None}
 
 
 def _measure(rig: Rig, servers: str, made: Templates, events: int) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def _servers(rig: Rig) -> Iterator[tuple[str, str]]:
         return
     from fraud_core.log.kafka_broker import VERSION, start_broker
 
-    here = Path(".cache")
+    here = Path(".cache").resolve()
     broker = start_broker(rig.home / "kafka", here if here.is_dir() else _CACHE)
     try:
         rig.watch("kafka", broker.process.pid)

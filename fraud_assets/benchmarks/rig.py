@@ -1,6 +1,5 @@
 """Servers, a lake and processes of a benchmark's own, watched from outside and gone at the end, whatever happens."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import psutil
 
 from fraud_core.errors import PlatformError
 from fraud_core.log.valkey import ValkeyServer, start_valkey
+from fraud_core.platform.process import spawn
 from fraud_core.settings import PACKAGED_CONTRACTS, Settings, load_settings
 
 _EVERY_S = 0.1
@@ -86,18 +86,14 @@ class Rig:
 
     def start(self, name: str, *command: str, settings: Settings | None = None) -> subprocess.Popen[bytes]:
         """Start a Python module with the rig's settings and watch it."""
-        kept = {
-            key: value for key, value in os.environ.items() if not key.startswith(("SPEARHEAD_", "DAGSTER_"))
-        }
-        errors = (self.home / f"{name}.log").open("wb")
-        child = subprocess.Popen(
+        chosen = settings or self.settings
+        child = spawn(
             [sys.executable, "-m", *command],
-            env={**kept, **(settings or self.settings).environment()},
-            stdout=errors,
-            stderr=errors,
-            cwd=self.home,
+            chosen.environment() | {"DAGSTER_HOME": str(chosen.home_path / "dagster")},
+            self.home / f"{name}.log",
+            token="bench",  # noqa: S106 (a mark on the process, no secret)
+            folder=self.home,
         )
-        errors.close()
         self._children.append(child)
         self.watch(name, child.pid)
         return child

@@ -55,3 +55,44 @@ def ingest(
         for problem in result.problems:
             console.print(f"[red]✗[/] {problem}")
     raise typer.Exit(0 if result.ok else 1)
+
+
+@app.command("state")
+def state_command(
+    losses: Annotated[
+        str,
+        typer.Option(help="Which losses, in turn: wiped, restarted_empty, failed_over; separated by commas."),
+    ] = "wiped,restarted_empty,failed_over",
+    rate: Annotated[float, typer.Option(help="Requests a second.", min=1)] = 40.0,
+    calm: Annotated[float, typer.Option(help="Seconds of traffic between two acts.", min=0.5)] = 3.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")] = False,
+) -> None:
+    """Let Redis lose the online state under HTTP traffic, rebuild it, and recompute every vector served; exit code 1 if any differs."""
+    import tempfile
+    from pathlib import Path
+
+    from fraud_assets.drills.state import LOSSES, drill_state
+    from fraud_core.errors import SettingsError
+
+    chosen = tuple(name.strip() for name in losses.split(",") if name.strip())
+    if unknown := set(chosen) - set(LOSSES):
+        raise SettingsError(
+            f"Losses were expected from {', '.join(LOSSES)}; found {', '.join(sorted(unknown))}."
+        )
+    console = Console(stderr=as_json)
+    with tempfile.TemporaryDirectory(prefix="spearhead-drill-") as folder:
+        result = drill_state(
+            load_settings(), folder=Path(folder), losses=chosen, rate=rate, calm_s=calm, say=console.print
+        )
+    if as_json:
+        print(json.dumps(result.as_dict()))
+    else:
+        console.print(
+            f"{result.requests} requests in {result.seconds:.0f} s, {result.degraded} answers degraded, {result.unanswered} without answer; "
+            f"longest fence {result.fence_ms:.0f} ms.\n{result.decisions} decisions in the lake, {result.lost_decisions} lost with "
+            f"Redis.\n{result.compared} vectors recomputed: [bold]{result.mismatches} values differ[/]; "
+            f"{result.entities_compared} entities compared, {result.entities_differing} differ."
+        )
+        for problem in result.problems:
+            console.print(f"[red]✗[/] {problem}")
+    raise typer.Exit(0 if result.ok else 1)

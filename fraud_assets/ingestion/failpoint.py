@@ -23,6 +23,20 @@ FAILPOINTS: Final = (
     "after_report",
     "after_compaction",
 )
+STATE_FAILPOINTS: Final = (
+    "state_leased",
+    "state_planned",
+    "state_part_written",
+    "state_folded",
+    "state_followed",
+    "state_fenced",
+    "state_drained",
+    "state_recorded",
+    "state_flipped",
+    "state_closed",
+    "state_swept",
+)
+"""Steps of a rebuild of the online state."""
 Failpoint = Callable[[str], None]
 
 

@@ -6,6 +6,7 @@ Works through the offsets in pieces, so its memory does not grow with the tables
 """
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from fraud_assets.ingestion.sequence import unlogged_updates
 from fraud_assets.lake import DECISIONS, STREAMS, Lake, open_lake, rows_of, tables_of
 from fraud_core.contracts import Contract, Contracts, load_contracts
 from fraud_core.errors import LostRange
+from fraud_core.features import load_features
 from fraud_core.log import Log, Manifest, Shard, open_log
 from fraud_core.settings import Settings
 
@@ -56,8 +58,14 @@ def _examine(contracts: Contracts, lake: Lake, log: Log, ledger: pl.DataFrame) -
             check = _StreamCheck(lake, log, contracts, stream, result.problems)
             result.streams[stream] = check.prove(ledger.filter(pl.col("stream") == stream))
     if lake.exists(DECISIONS):
-        result.unlogged_updates = unlogged_updates(lake, contracts.transactions)
+        result.unlogged_updates = unlogged_updates(lake, contracts.transactions, _horizons(contracts))
     return result
+
+
+def _horizons(contracts: Contracts) -> dict[str, timedelta]:
+    """How long the online state remembers an entity of each kind."""
+    features = load_features(contracts.features_path, contracts)
+    return {name: timedelta(milliseconds=plan.rule.horizon_ms) for name, plan in features.plans.items()}
 
 
 def _compare_all(expected: Manifest, result: VerifyResult) -> None:

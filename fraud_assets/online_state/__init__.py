@@ -2,6 +2,6 @@
 
 from fraud_assets.online_state.epochs import EPOCHS, epoch_registry
 from fraud_assets.online_state.labels import push_label_effects
-from fraud_assets.online_state.rebuild import rebuild_state
+from fraud_assets.online_state.rebuild import StateBuild, rebuild_state, sweep_abandoned
 
-__all__ = ["EPOCHS", "epoch_registry", "push_label_effects", "rebuild_state"]
+__all__ = ["EPOCHS", "StateBuild", "epoch_registry", "push_label_effects", "rebuild_state", "sweep_abandoned"]

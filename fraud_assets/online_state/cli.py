@@ -1,17 +1,22 @@
 """`spearhead state`: the online feature state from the command line."""
 
 import json
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
-from redis import Redis
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from fraud_assets.lake import open_lake
-from fraud_assets.online_state.rebuild import rebuild_state
+from fraud_assets.online_state.rebuild import OnStep, rebuild_state
+from fraud_assets.online_state.status import state_status
+from fraud_assets.online_state.verify import verify_state
 from fraud_assets.runs.client import DagsterClient
 from fraud_core.contracts import load_contracts
-from fraud_core.features import OnlineState, load_features
+from fraud_core.features import load_features
 from fraud_core.log import open_log
 from fraud_core.settings import load_settings
 
@@ -22,16 +27,36 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.command("rebuild")
-def rebuild_command(as_json: AsJson = False) -> None:
-    """Make the state anew from the lake into a new epoch, and make that current."""
+def rebuild_command(
+    rate: Annotated[
+        float,
+        typer.Option(help="Keys written a second at most. Default: SPEARHEAD_STATE_REBUILD_RATE.", min=0),
+    ] = 0.0,
+    reason: Annotated[str, typer.Option(help="Why, for the history of rebuilds.")] = "asked for by command",
+    as_json: AsJson = False,
+) -> None:
+    """Make the state anew from the lake into a new epoch, and make that current, while payments are scored.
+
+    One that died is gone on with. While the new epoch takes over, for SPEARHEAD_STATE_FENCE_S at most, payments wait or
+    take the failure ladder.
+    """
     settings = load_settings()
     contracts = load_contracts(settings.contracts)
     features = load_features(contracts.features_path, contracts)
     console = Console(stderr=True)
     log = open_log(settings)
     try:
-        with console.status("rebuilding the online state from the lake"):
-            build = rebuild_state(settings, open_lake(settings), log, contracts, features)
+        with _shown(console) as on_step:
+            build = rebuild_state(
+                settings,
+                open_lake(settings),
+                log,
+                contracts,
+                features,
+                rate=rate or settings.state_rebuild_rate,
+                reason=reason,
+                on_step=on_step,
+            )
     finally:
         log.close()
     dagster = DagsterClient(settings)
@@ -39,32 +64,125 @@ def rebuild_command(as_json: AsJson = False) -> None:
         dagster.report("online_state", f"epoch {build.rebuilt.epoch}, by `spearhead state rebuild`")
     found = {
         "epoch": build.rebuilt.epoch,
+        "replaced": build.replaced,
         "events": build.rebuilt.events,
         "entities": build.rebuilt.entities,
         "bytes": build.rebuilt.bytes,
         "read_up_to": build.read_up_to,
+        "fence_ms": build.fence_ms,
+        "attempts": build.attempts,
+        "followed": build.followed,
+        "resumed": build.resumed,
+        "keys_dropped": build.dropped,
+        "seconds": build.seconds,
     }
     if as_json:
         print(json.dumps(found))
     else:
         entities = ", ".join(f"{count:,} {name}" for name, count in build.rebuilt.entities.items())
-        console.print(f"epoch {build.rebuilt.epoch}: {build.rebuilt.events:,} events, {entities}")
+        went_on = ", going on where another stopped" if build.resumed else ""
+        console.print(
+            f"epoch {build.rebuilt.epoch}: {build.rebuilt.events:,} events, {entities}; {build.followed:,} decisions followed on the "
+            f"log, old decisions refused for {build.fence_ms:.0f} ms, {build.seconds:.1f} s in all{went_on}"
+        )
+
+
+@contextmanager
+def _shown(console: Console) -> Iterator[OnStep]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def on_step(what: str, done: int, of: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=of)
+            progress.update(tasks[what], completed=done, total=of)
+
+        yield on_step
 
 
 @app.command()
 def status(as_json: AsJson = False) -> None:
-    """Say which epoch is current and whether it belongs to the present feature declaration."""
+    """Say which epoch is current, whose declaration it belongs to, how large it is, how far behind, and what rebuilds did."""
     settings = load_settings()
     contracts = load_contracts(settings.contracts)
     features = load_features(contracts.features_path, contracts)
-    client = Redis.from_url(settings.redis_address)
+    log = open_log(settings)
     try:
-        state = OnlineState(client, features, settings.namespace)
-        state.load()
-        found = {"epoch": state.epoch(), "feature_set_hash": features.hash}
+        found = state_status(settings, open_lake(settings), log, features)
     finally:
-        client.close()
+        log.close()
     if as_json:
-        print(json.dumps(found))
+        print(json.dumps(found, default=str))
     else:
-        print(f"epoch {found['epoch']}, feature set {found['feature_set_hash']}")
+        _show_status(found)
+    raise typer.Exit(0 if found["problem"] is None else 1)
+
+
+def _show_status(found: dict[str, Any]) -> None:
+    console = Console()
+    if found["problem"]:
+        console.print(f"[red]✗[/] {found['problem']}", soft_wrap=True)
+    plain = {
+        name: value
+        for name, value in found.items()
+        if not isinstance(value, (dict, list)) and name != "problem"
+    }
+    for name, value in plain.items():
+        console.print(f"{name.replace('_', ' '):24} {value}", highlight=False)
+    for name in ("entities", "behind", "under_way", "durability"):
+        if found.get(name):
+            console.print(
+                f"{name.replace('_', ' '):24} {json.dumps(found[name])}", highlight=False, soft_wrap=True
+            )
+    table = Table(
+        "epoch",
+        "replaced",
+        "finished",
+        "fence ms",
+        "followed",
+        "events",
+        "reason",
+        title="rebuilds, the newest first",
+    )
+    for row in found["rebuilds"]:
+        table.add_row(
+            *[
+                str(row[name])
+                for name in ("epoch", "replaced", "finished_at", "fence_ms", "followed", "events", "reason")
+            ]
+        )
+    if found["rebuilds"]:
+        console.print(table)
+
+
+@app.command()
+def verify(
+    sample: Annotated[
+        int, typer.Option(help="How many entities of each kind are compared; 0: all.", min=0)
+    ] = 200,
+    seed: Annotated[int, typer.Option(help="Which ones.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Compare entities online with a fold from Delta and the log, and name what differs; exit code 1 when anything does."""
+    settings = load_settings()
+    contracts = load_contracts(settings.contracts)
+    features = load_features(contracts.features_path, contracts)
+    log = open_log(settings)
+    try:
+        found = verify_state(
+            settings, open_lake(settings), log, contracts, features, sample=sample, seed=seed
+        )
+    finally:
+        log.close()
+    if as_json:
+        print(json.dumps(found.as_dict()))
+    else:
+        console = Console()
+        console.print(
+            f"epoch {found.epoch}: {found.compared:,} entities compared, {found.differing} differ, {found.in_flight} changed too "
+            f"fast to be compared"
+        )
+        for difference in found.differences:
+            console.print(f"[red]✗[/] {difference}", soft_wrap=True)
+    raise typer.Exit(0 if found.ok else 1)

@@ -4,15 +4,19 @@ The order in which features are computed again rests on it, so it must survive t
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import polars as pl
 
 from fraud_assets.lake import Lake
+from fraud_assets.online_state.plan import RebuildPlan
 from fraud_core.features import Epochs, FeatureSet
 from fraud_core.log import Shard
 
 EPOCHS = "state_epochs"
+REBUILDS = "state_rebuilds"
 _SCHEMA: dict[str, pl.DataType] = {
     "epoch": pl.Int64(),
     "stream": pl.String(),
@@ -22,6 +26,30 @@ _SCHEMA: dict[str, pl.DataType] = {
     "feature_set_hash": pl.String(),
     "recorded_at": pl.Datetime("us", "UTC"),
 }
+_REBUILDS: dict[str, pl.DataType] = {
+    "epoch": pl.Int64(),
+    "replaced": pl.Int64(),
+    "reason": pl.String(),
+    "began_at": pl.Datetime("us", "UTC"),
+    "finished_at": pl.Datetime("us", "UTC"),
+    "fence_ms": pl.Float64(),
+    "attempts": pl.Int64(),
+    "followed": pl.Int64(),
+    "events": pl.Int64(),
+    "feature_set_hash": pl.String(),
+}
+
+
+@dataclass(frozen=True)
+class Handed:
+    """How a new epoch took over."""
+
+    fence_ms: float
+    attempts: int
+    followed: int
+    """Decisions read from the log."""
+    events: int
+    """Payments folded."""
 
 
 def record_epoch(lake: Lake, features: FeatureSet, epoch: int, ends: Mapping[Shard, int]) -> None:
@@ -46,5 +74,31 @@ def epoch_registry(lake: Lake) -> Epochs:
     found: dict[int, dict[Shard, int]] = {}
     rows = lake.scan(EPOCHS).select("epoch", "stream", "shard", "incarnation", "end").collect()
     for epoch, stream, number, incarnation, end in rows.iter_rows():
-        found.setdefault(epoch, {})[Shard(stream, number, incarnation)] = end
+        shard, ends = Shard(stream, number, incarnation), found.setdefault(epoch, {})
+        ends[shard] = max(end, ends.get(shard, end))  # a handover that took too long recorded it once already
     return found
+
+
+def record_rebuild(lake: Lake, features: FeatureSet, plan: RebuildPlan, handed: Handed | None) -> None:
+    """Keep what a rebuild did, for people; `handed` is unknown when another process finished it."""
+    row = {
+        "epoch": plan.epoch,
+        "replaced": plan.replaces,
+        "reason": plan.reason,
+        "began_at": datetime.fromtimestamp(plan.began_ms / 1000, UTC),
+        "finished_at": datetime.now(UTC),
+        "fence_ms": handed.fence_ms if handed else None,
+        "attempts": handed.attempts if handed else None,
+        "followed": handed.followed if handed else None,
+        "events": handed.events if handed else None,
+        "feature_set_hash": features.hash,
+    }
+    table = lake.create(REBUILDS, _REBUILDS)
+    lake.append(table, pl.DataFrame([row], schema=_REBUILDS))
+
+
+def past_rebuilds(lake: Lake, newest: int) -> list[dict[str, Any]]:
+    """The newest rebuilds, the latest first."""
+    if not lake.exists(REBUILDS):
+        return []
+    return lake.scan(REBUILDS).sort("finished_at", descending=True).head(newest).collect().to_dicts()

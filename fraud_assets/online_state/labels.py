@@ -9,11 +9,17 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import polars as pl
-from redis import Redis
 
 from fraud_assets.lake import Lake, read_labels, read_transactions
 from fraud_core.contracts import Contracts
-from fraud_core.features import FeatureSet, LabelsApplied, OnlineState, label_effects, up_to
+from fraud_core.features import (
+    FeatureSet,
+    LabelsApplied,
+    OnlineState,
+    label_effects,
+    open_state_client,
+    up_to,
+)
 from fraud_core.log import Shard
 from fraud_core.settings import Settings
 
@@ -28,15 +34,20 @@ def push_label_effects(
 
     Raises StateError when there is no online state or Redis cannot be reached; then the next push does it all.
     """
-    client = Redis.from_url(settings.redis_address)
+    client = open_state_client(settings)
     try:
         state = OnlineState(client, features, settings.namespace)
         state.load()
-        before = _pushed(client, settings.namespace, state.epoch())
-        reached = held_ends(lake, "labels") | held_ends(lake, "transactions")
-        applied = _push(state, lake, contracts, before)
-        remember_pushed(client, settings.namespace, state.epoch(), reached)
-        return applied
+        while True:
+            epoch = state.epoch()
+            before = pushed_ends(client, settings.namespace, epoch)
+            reached = held_ends(lake, "labels") | held_ends(lake, "transactions")
+            applied = _push(state, lake, contracts, before)
+            state.load()
+            if state.epoch() == epoch:
+                remember_pushed(client, settings.namespace, epoch, reached)
+                return applied
+            # A new epoch took over meanwhile, and knows its labels up to other offsets: look from there.
     finally:
         client.close()
 
@@ -75,7 +86,8 @@ def _key(namespace: str, epoch: int) -> str:
     return f"{namespace}:{epoch}:labels_pushed"
 
 
-def _pushed(client: Redis, namespace: str, epoch: int) -> Ends:
+def pushed_ends(client: Any, namespace: str, epoch: int) -> Ends:
+    """Up to where an epoch knows the labels of everything."""
     found = cast("dict[bytes, bytes]", client.hgetall(_key(namespace, epoch)))
     ends: Ends = {}
     for name, offset in found.items():
@@ -83,7 +95,7 @@ def _pushed(client: Redis, namespace: str, epoch: int) -> Ends:
     return ends
 
 
-def remember_pushed(client: Redis, namespace: str, epoch: int, ends: Ends) -> None:
+def remember_pushed(client: Any, namespace: str, epoch: int, ends: Ends) -> None:
     """Note that an epoch knows the labels of everything up to these offsets."""
     if ends:
         places: Mapping[Any, Any] = {shard.app_id: end for shard, end in ends.items()}

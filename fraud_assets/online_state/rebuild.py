@@ -1,26 +1,64 @@
-"""Make the online state anew from the lake, and say from which offset on the log continues it.
+"""Make the online state anew from the lake, while payments are being scored.
 
-What the rebuild reads is exactly what the tables had committed at one moment; the stream scorer goes on from those
-very offsets, so that no event is applied twice and none is left out. Every epoch is recorded in the lake, because the
-order in which features are computed again must survive the loss of Redis.
+    fold what the lake holds ▸ follow the decisions on the log ▸ fence the old epoch ▸ drain ▸ record ▸ flip
+
+Nothing reads the new epoch before the flip, so a rebuild may die anywhere: the next one goes on from its plan. What the new
+epoch has read of each shard is recorded in the lake, because the order in which features are computed again must survive
+the loss of Redis; the stream scorer goes on from those very offsets. See fraud_core.features.handover for what the fence
+promises.
 """
 
-from dataclasses import dataclass
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import cast
+from typing import Any, Final
 
 import polars as pl
 from deltalake import DeltaTable
-from redis import Redis
+from redis.exceptions import RedisError
 
-from fraud_assets.lake import Lake, read_history, read_transactions
-from fraud_assets.online_state.epochs import epoch_registry, record_epoch
+from fraud_assets.ingestion.failpoint import STATE_FAILPOINTS, Failpoint, armed
+from fraud_assets.lake import Lake, read_history, read_labels, read_transactions, rows_of
+from fraud_assets.online_state.epochs import Handed, epoch_registry, record_epoch, record_rebuild
+from fraud_assets.online_state.history import EVERYTHING, LiveHistory, Touched
 from fraud_assets.online_state.labels import Ends, ends_in, held_ends, remember_pushed
+from fraud_assets.online_state.plan import PlanStore, RebuildPlan
+from fraud_assets.online_state.tail import Tail, forget, register
 from fraud_core.contracts import Contracts
-from fraud_core.features import FeatureSet, OnlineState, Rebuilt, drop_epoch, next_epoch, rebuild, up_to
+from fraud_core.errors import StateError
+from fraud_core.features import (
+    FeatureSet,
+    OnlineState,
+    Rebuilt,
+    epoch_record,
+    next_epoch,
+    open_state_client,
+    sweep_epochs,
+    up_to,
+    write_states,
+)
+from fraud_core.features.final_states import Item
+from fraud_core.features.handover import Fence, Handover
 from fraud_core.features.layout import GRACE_MS
+from fraud_core.features.server import read_facts
 from fraud_core.log import SCORER, Log
 from fraud_core.settings import Settings
+
+LEASE_S: Final = 15.0
+RENEW_S: Final = 3.0
+ROWS_PER_PART: Final = 250_000
+TAIL_ROWS: Final = 20_000
+CAUGHT_UP_ROWS: Final = 500
+"""A round of following the log that finds fewer new decisions than this is near enough to its end for the fence."""
+ROUNDS: Final = 50
+ATTEMPTS: Final = 5
+
+OnStep = Callable[[str, int, int], None]
+"""What is being done, how many steps of it are done, of how many."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +70,15 @@ class StateBuild:
     ends: Ends
     """What it had read; the stream scorer goes on from what of it is on the present log."""
     dropped: int
-    """Keys of the replaced epoch that were deleted."""
+    """Keys of replaced and abandoned epochs that were deleted."""
+    replaced: int = 0
+    fence_ms: float = 0.0
+    """How long decisions of the old epoch were refused."""
+    attempts: int = 1
+    followed: int = 0
+    """Decisions taken from the log, because the lake did not hold them yet."""
+    resumed: bool = False
+    seconds: float = 0.0
 
     @property
     def read_up_to(self) -> dict[str, int]:
@@ -41,38 +87,380 @@ class StateBuild:
 
 
 def rebuild_state(
-    settings: Settings, lake: Lake, log: Log, contracts: Contracts, features: FeatureSet
+    settings: Settings,
+    lake: Lake,
+    log: Log,
+    contracts: Contracts,
+    features: FeatureSet,
+    *,
+    rate: float = 0.0,
+    reason: str = "asked for",
+    on_step: OnStep | None = None,
+    failpoint: Failpoint | None = None,
 ) -> StateBuild:
     """Write a new epoch from everything known within a horizon of the latest event, then make it current.
 
-    Payments applied to the present epoch while this runs are missing from the new one: stop scoring meanwhile. Raises
-    StateError when Redis cannot be reached; the present epoch then stays.
+    Scoring goes on meanwhile; while the new epoch takes over, for `state_fence_s` at most, payments wait or take the
+    failure ladder. `rate`: keys written a second, 0 for as many as possible. Raises StateError when Redis cannot be
+    reached, another rebuild is under way, or the fence was too short; the present epoch then stays.
     """
-    # A new reader is registered first and read for again after: what follows the second ends cannot have been trimmed.
-    _register_scorer(log, committed_ends(log, lake, lake.table("transactions")))
-    table = lake.table("transactions")
-    labelled = held_ends(lake, "labels")
-    goes_on = committed_ends(log, lake, table)
-    ends = _read_ends(lake, table, goes_on)
-    within = up_to(ends)  # rows that came since are left to the scorer
-    known = read_transactions(lake, contracts.transactions).filter(within)
-    latest = known.select(pl.col("known_at").max()).collect().item() or datetime.now(UTC)
-    read_from = latest - features.horizon - timedelta(milliseconds=GRACE_MS)
-    events, labels = read_history(lake, contracts, read_from, within)
-    epochs = epoch_registry(lake)
-    client = Redis.from_url(settings.redis_address)
+    client = open_state_client(settings)
     try:
-        state = OnlineState(client, features, settings.namespace)
-        epoch = next_epoch(state, epochs)
-        replaced = int(cast("bytes | None", client.get(state.calls.epoch_key)) or 0)
-        # Before it is current: an epoch that never comes to life does no harm in the registry, one that is missing does.
-        record_epoch(lake, features, epoch, ends)
-        rebuilt = rebuild(state, features, events, labels, epoch, epochs, ends=goes_on)
-        remember_pushed(client, settings.namespace, epoch, labelled | ends)
-        dropped = drop_epoch(state, replaced) if replaced else 0
+        work = _Rebuild(settings, lake, log, contracts, features, client)
+        work.pace, work.on_step = Pace(rate), on_step or _unseen
+        work.failpoint = failpoint or armed(settings.failpoint, STATE_FAILPOINTS)
+        with work.leased():
+            return work.run(reason)
+    except RedisError as error:
+        raise StateError(
+            f"The rebuild stopped, the old state stands: {error}. Check Redis, then run it again: it goes on where it was."
+        ) from error
     finally:
         client.close()
-    return StateBuild(rebuilt, read_from, ends, dropped)
+
+
+@dataclass
+class Pace:
+    """At most `rate` keys a second; 0: no limit."""
+
+    rate: float = 0.0
+    _due: float = field(default_factory=time.monotonic)
+
+    def __call__(self, keys: int) -> None:
+        if self.rate > 0:
+            self._due = max(self._due, time.monotonic() - 0.1) + keys / self.rate
+            time.sleep(max(0.0, self._due - time.monotonic()))
+
+
+class _Rebuild:
+    pace: Pace
+    on_step: OnStep
+    failpoint: Failpoint
+
+    def __init__(  # noqa: PLR0917
+        self,
+        settings: Settings,
+        lake: Lake,
+        log: Log,
+        contracts: Contracts,
+        features: FeatureSet,
+        client: Any,
+    ) -> None:
+        self.settings, self.lake, self.log = settings, lake, log
+        self.contracts, self.features, self.client = contracts, features, client
+        self.state = OnlineState(client, features, settings.namespace)
+        self.plans = PlanStore(client, self.state.calls.epoch_key)
+        self.handover = Handover(
+            client,
+            settings.namespace,
+            self.state.calls.epoch_key,
+            1 if settings.log == "kafka" else len(log.shards("decisions")),
+            uuid.uuid4().hex,
+        )
+        self.written: dict[str, int] = dict.fromkeys(features.plans, 0)
+        self.bytes = 0
+        self.followed = 0
+        self.lost_lease = threading.Event()
+
+    @contextmanager
+    def leased(self) -> Iterator[None]:
+        """Hold the lease, renewed by a thread."""
+        self.handover.acquire(LEASE_S)
+        stop = threading.Event()
+
+        def keep() -> None:
+            while not stop.wait(RENEW_S):
+                try:
+                    if not self.handover.renew(LEASE_S):
+                        self.lost_lease.set()
+                except RedisError:  # the lease may outlive a short absence; the flip looks again
+                    continue
+
+        keeper = threading.Thread(target=keep, name="rebuild-lease", daemon=True)
+        keeper.start()
+        try:
+            self.failpoint("state_leased")
+            yield
+        finally:
+            stop.set()
+            keeper.join()
+            with suppress(RedisError):  # it ends by itself
+                self.handover.release()
+
+    # -- the steps
+
+    def run(self, reason: str) -> StateBuild:
+        began = time.monotonic()
+        self._refuse_eviction()
+        self.client.function_load(self.state.calls.library, replace=True)
+        plan = self._unfinished()
+        resumed = plan is not None
+        if plan is not None and plan.epoch <= self._current():
+            return self._finish(plan, plan.ends, None, 0, began, resumed=True)
+        if plan is None:
+            plan = self._plan(reason)
+            self.plans.begin(plan)
+        self.failpoint("state_planned")
+        history = self._read(plan)
+        self._write_base(plan, history)
+        self.failpoint("state_folded")
+        tail = Tail(self.log, self.contracts, _of(plan.goes_on, "decisions"))
+        self.plans.phase("follow")
+        self._follow(history, tail)
+        labelled = self._take_labels(plan, history)
+        self._follow(history, tail)
+        self.failpoint("state_followed")
+        self.plans.phase("hand over")
+        fence, attempts, ends = self._hand_over(plan, history, tail)
+        self.failpoint("state_flipped")
+        handed = Handed(fence.age_ms, attempts, self.followed, history.events)
+        return self._finish(plan, ends, handed, history.newest_ms, began, resumed=resumed, labelled=labelled)
+
+    def _refuse_eviction(self) -> None:
+        if problem := read_facts(self.client).problem():
+            raise StateError(problem)
+
+    def _current(self) -> int:
+        return int(self.client.get(self.state.calls.epoch_key) or 0)
+
+    def _unfinished(self) -> RebuildPlan | None:
+        """The plan that another process left, if it still holds."""
+        plan = self.plans.load()
+        if plan is None or plan.state_hash != self.features.state_hash:
+            return None
+        shards = {*self.log.shards("decisions"), *self.log.shards("transactions")}
+        return plan if set(plan.goes_on) == shards and plan.epoch >= self._current() else None
+
+    def _plan(self, reason: str) -> RebuildPlan:
+        # Readers are registered first and the ends read again after: what follows the second ends cannot have been trimmed.
+        first = committed_ends(self.log, self.lake, self.lake.table("transactions"))
+        _register_scorer(self.log, first)
+        register(self.log, first)
+        table = self.lake.table("transactions")
+        labelled = held_ends(self.lake, "labels")
+        goes_on = self._undecided_left(table, committed_ends(self.log, self.lake, table))
+        ends = _read_ends(self.lake, table, goes_on)
+        known = read_transactions(self.lake, self.contracts.transactions).filter(up_to(ends))
+        count, latest = known.select(pl.len(), pl.col("known_at").max()).collect().row(0)
+        return RebuildPlan(
+            epoch=next_epoch(self.state, epoch_registry(self.lake)),
+            replaces=self._current(),
+            state_hash=self.features.state_hash,
+            ends=ends,
+            goes_on=goes_on,
+            labelled=labelled,
+            read_from=(latest or datetime.now(UTC))
+            - self.features.horizon
+            - timedelta(milliseconds=GRACE_MS),
+            parts=max(1, -(-count // ROWS_PER_PART)),
+            began_ms=time.time_ns() // 1_000_000,
+            reason=reason,
+        )
+
+    def _undecided_left(self, table: DeltaTable, committed: Ends) -> Ends:
+        """The same, but a payment that the stream scorer has still to decide is left to it: folded now, it would be passed over."""
+        fresh = datetime.now(UTC) - timedelta(seconds=self.settings.scorer_max_age_s)
+        ends = dict(committed)
+        for shard in self.log.shards("transactions"):
+            reached = self.log.readers(shard).get(SCORER, committed[shard])
+            if reached < committed[shard]:
+                waiting = rows_of(shard) & (pl.col("_offset") > reached) & (pl.col("known_at") >= fresh)
+                first = self.lake.scan(table).filter(waiting).select(pl.col("_offset").min()).collect().item()
+                ends[shard] = committed[shard] if first is None else first - 1
+        return ends
+
+    def _read(self, plan: RebuildPlan) -> LiveHistory:
+        self.on_step("read the lake", 0, 1)
+        events, labels = read_history(self.lake, self.contracts, plan.read_from, up_to(plan.ends))
+        epochs = {**epoch_registry(self.lake), plan.epoch: EVERYTHING}
+        history = LiveHistory(self.features, events, labels, epochs, plan.epoch)
+        self.on_step("read the lake", 1, 1)
+        return history
+
+    def _write_base(self, plan: RebuildPlan, history: LiveHistory) -> None:
+        done = self.plans.done()
+        pieces = [(entity, part) for entity in self.features.plans for part in range(plan.parts)]
+        for place, (entity, part) in enumerate(pieces):
+            self.on_step("fold", place, len(pieces))
+            if f"{entity}/{part}" not in done:
+                self._write(entity, history.part(self.settings.namespace, entity, part, plan.parts))
+                self.plans.part_done(f"{entity}/{part}")
+                self.failpoint("state_part_written")
+            self._check_lease()
+        self.on_step("fold", len(pieces), len(pieces))
+
+    def _write(self, entity: str, items: Iterator[Item]) -> None:
+        states, size = write_states(self.client, items, self.pace)
+        self.written[entity] += states
+        self.bytes += size
+
+    def _write_touched(self, history: LiveHistory, touched: Touched) -> None:
+        for entity, ids in touched.items():
+            write_states(self.client, history.touched(self.settings.namespace, entity, ids))
+
+    def _follow(self, history: LiveHistory, tail: Tail) -> None:
+        """Fold the decisions that the log holds, until few are new."""
+        for turn in range(ROUNDS):
+            found = self._drain(history, tail, TAIL_ROWS)
+            self.on_step("follow the log", turn + 1, ROUNDS)
+            self._check_lease()
+            if found is None or found < CAUGHT_UP_ROWS:
+                return
+        raise StateError(
+            f"The rebuild was expected to catch up with the log within {ROUNDS} rounds and did not: decisions come faster than it "
+            "folds them. The old state stands. Run it when there is less traffic, or without --rate."
+        )
+
+    def _drain(self, history: LiveHistory, tail: Tail, limit: int) -> int | None:
+        """Fold what the log holds next; how many payments that were, None at its end."""
+        rows = tail.read(limit)
+        if rows is None:
+            return None
+        self.followed += rows.height
+        self._write_touched(history, history.add(rows))
+        return rows.height
+
+    def _take_labels(self, plan: RebuildPlan, history: LiveHistory) -> Ends:
+        """Labels that reached the lake since it was read; returns up to where all are known now."""
+        labelled = held_ends(self.lake, "labels")
+        if labelled != plan.labelled:
+            event_id = self.contracts.transactions.event_id
+            came = self.lake.scan("labels").filter(~up_to(plan.labelled))
+            ids = came.select(pl.col(self.contracts.labels.event_id).alias(event_id)).unique()
+            labels = read_labels(self.lake, self.contracts).join(ids, on=event_id, how="semi").collect()
+            payments = read_transactions(self.lake, self.contracts.transactions).filter(up_to(plan.ends))
+            concerned = payments.join(ids, on=event_id, how="semi").collect()
+            self._write_touched(history, history.add_labels(labels, concerned))
+        return labelled
+
+    def _hand_over(self, plan: RebuildPlan, history: LiveHistory, tail: Tail) -> tuple[Fence, int, Ends]:
+        """Fence, drain, record, flip. Raises StateError when that takes longer than the fence may stand."""
+        fence_ms = int(self.settings.state_fence_s * 1000)
+        for attempt in range(1, ATTEMPTS + 1):
+            self._check_lease()
+            fence = self.handover.fence(plan.epoch - 1, fence_ms)
+            try:
+                self.failpoint("state_fenced")
+                self._wait_for_appends()
+                # Not to its very end: without a state, decisions are appended all the time until they are held.
+                while (
+                    self._drain(history, tail, TAIL_ROWS) or 0
+                ) >= CAUGHT_UP_ROWS and fence.age_ms < fence_ms:
+                    pass
+                self.handover.hold()  # from here on nothing is appended, with a state or without
+                self._wait_for_appends()
+                while self._drain(history, tail, TAIL_ROWS) is not None:
+                    pass
+                self.failpoint("state_drained")
+                ends = plan.ends | tail.positions
+                # Before it is current: an epoch that never comes to life does no harm in the registry, one that is missing does.
+                record_epoch(self.lake, self.features, plan.epoch, ends)
+                record = epoch_record(
+                    self.features,
+                    history.newest_ms,
+                    history.events,
+                    plan.goes_on | tail.positions,
+                    read_facts(self.client),
+                    history.entities,
+                )
+                self.client.hset(self.state.calls.epochs_key, str(plan.epoch), record)
+                self.failpoint("state_recorded")
+                if self.handover.flip(plan.epoch, fence):
+                    return fence, attempt, ends
+            except BaseException:
+                self._lift_quietly()
+                raise
+            self.handover.lift()
+            self._follow(history, tail)
+        raise StateError(
+            f"The new epoch was expected to take over within {self.settings.state_fence_s:g} s (SPEARHEAD_STATE_FENCE_S); {ATTEMPTS} "
+            "attempts took longer. The old state stands. Raise it, or run the rebuild when there is less traffic."
+        )
+
+    def _wait_for_appends(self) -> None:
+        """Where the log is not in Redis, a decision passes its gate first and is appended then, within its deadline or not at all."""
+        if self.settings.log == "kafka":
+            time.sleep(self.settings.deadline_ms / 1000)
+
+    def _lift_quietly(self) -> None:
+        with suppress(RedisError):  # it ends by itself
+            self.handover.lift()
+
+    def _finish(
+        self,
+        plan: RebuildPlan,
+        ends: Ends,
+        handed: Handed | None,
+        newest_ms: int,
+        began: float,
+        *,
+        resumed: bool,
+        labelled: Ends | None = None,
+    ) -> StateBuild:
+        """What is left once the new epoch is current; done again by whoever finds it undone."""
+        self.plans.phase("sweep")
+        self.handover.close(plan.epoch - 1)
+        namespace = self.settings.namespace
+        remember_pushed(self.client, namespace, plan.epoch, (labelled or plan.labelled) | ends)
+        forget(self.log)
+        self.failpoint("state_closed")
+        record_rebuild(self.lake, self.features, plan, handed)
+        self.on_step("sweep old epochs", 0, 1)
+        dropped = sweep_epochs(self.client, namespace, keep={plan.epoch}, pace=self.pace)
+        self.on_step("sweep old epochs", 1, 1)
+        self.failpoint("state_swept")
+        self.plans.finish()
+        self.state.load()
+        registered = self.state.registered()
+        rebuilt = Rebuilt(
+            plan.epoch,
+            newest_ms or int(registered["known_ms"]),
+            int(registered["events"]),
+            self.written,
+            self.bytes,
+        )
+        return StateBuild(
+            rebuilt,
+            plan.read_from,
+            ends,
+            dropped,
+            replaced=plan.replaces,
+            fence_ms=round(handed.fence_ms, 1) if handed else 0.0,
+            attempts=handed.attempts if handed else 0,
+            followed=self.followed,
+            resumed=resumed,
+            seconds=round(time.monotonic() - began, 3),
+        )
+
+    def _check_lease(self) -> None:
+        if self.lost_lease.is_set():
+            raise StateError(
+                "The rebuild lost its lease: Redis lost it, or this process stood still for too long and another began. Nothing "
+                "was changed; look at `spearhead state status`, then run it again."
+            )
+
+
+def sweep_abandoned(settings: Settings, features: FeatureSet, most: int = 200_000) -> int:
+    """Delete keys of epochs that are neither current nor being built, at most about `most`; returns how many went.
+
+    They are what rebuilds left that died and were never gone on with, and what was on its way to an epoch as it was replaced.
+    """
+    client = open_state_client(settings)
+    try:
+        epoch_key = OnlineState(client, features, settings.namespace).calls.epoch_key
+        current, plan = client.get(epoch_key), PlanStore(client, epoch_key).load()
+        if current is None:
+            return 0
+        keep = {int(current), *([plan.epoch] if plan else [])}
+        return sweep_epochs(client, settings.namespace, keep=keep, most=most)
+    except RedisError as error:
+        raise StateError(f"Abandoned epochs could not be swept: {error}. Check Redis.") from error
+    finally:
+        client.close()
+
+
+def _unseen(what: str, done: int, of: int) -> None:
+    """Nobody watches."""
 
 
 def committed_ends(log: Log, lake: Lake, table: DeltaTable) -> Ends:
@@ -84,12 +472,13 @@ def committed_ends(log: Log, lake: Lake, table: DeltaTable) -> Ends:
     }
 
 
-def _read_ends(lake: Lake, table: DeltaTable, committed: Ends) -> Ends:
-    """Up to which offsets the table holds rows, those from former lives of the log among them."""
-    ends = dict(committed)
-    for shard, offset in ends_in(lake.scan(table)).items():
-        ends[shard] = max(offset, ends.get(shard, 0))
-    return ends
+def _of(ends: Ends, stream: str) -> Ends:
+    return {shard: end for shard, end in ends.items() if shard.stream == stream}
+
+
+def _read_ends(lake: Lake, table: DeltaTable, goes_on: Ends) -> Ends:
+    """Up to which offsets the table is read: `goes_on`, and all that it holds from former lives of the log."""
+    return ends_in(lake.scan(table)) | goes_on
 
 
 def _register_scorer(log: Log, ends: Ends) -> None:

@@ -3,6 +3,7 @@
 from fraud_assets.orchestration.features.schedules import feature_refresh, hourly_features
 from fraud_assets.orchestration.ingestion.sensors import ingest_job, keep_ingesting
 from fraud_assets.orchestration.online_state.schedules import frequent_labels, label_push, state_rebuild
+from fraud_assets.orchestration.online_state.sensors import rebuild_lost_state
 from fraud_assets.orchestration.quality.checks import report_checks
 from fraud_assets.orchestration.quality.schedules import (
     daily_reports,
@@ -33,4 +34,4 @@ schedules = [
     weekly_model,
 ]
 checks = report_checks
-sensors = [keep_ingesting]
+sensors = [keep_ingesting, rebuild_lost_state]

@@ -4,18 +4,20 @@
 its asyncio twin) applies single events to state in Redis; `rebuild` makes that state anew from history.
 """
 
-from fraud_core.features.calls import Applied, LabelsApplied
+from fraud_core.features.calls import Applied, EntityFeatures, LabelsApplied
+from fraud_core.features.connect import open_state_client
 from fraud_core.features.declaration import load_features
 from fraud_core.features.feature_set import Feature, FeatureSet
 from fraud_core.features.labels import label_effects
 from fraud_core.features.offline import compute_offline
-from fraud_core.features.online import AsyncOnlineState, OnlineState
+from fraud_core.features.online import AsyncOnlineState, OnlineState, epoch_record
 from fraud_core.features.order import Epochs, out_of_turn, up_to
-from fraud_core.features.rebuild import Rebuilt, drop_epoch, next_epoch, rebuild
+from fraud_core.features.rebuild import Rebuilt, drop_epoch, next_epoch, rebuild, sweep_epochs, write_states
 
 __all__ = [
     "Applied",
     "AsyncOnlineState",
+    "EntityFeatures",
     "Epochs",
     "Feature",
     "FeatureSet",
@@ -24,10 +26,14 @@ __all__ = [
     "Rebuilt",
     "compute_offline",
     "drop_epoch",
+    "epoch_record",
     "label_effects",
     "load_features",
     "next_epoch",
+    "open_state_client",
     "out_of_turn",
     "rebuild",
+    "sweep_epochs",
     "up_to",
+    "write_states",
 ]

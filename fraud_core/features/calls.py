@@ -26,7 +26,11 @@ from fraud_core.features.lua import (
     library,
     library_name,
 )
-from fraud_core.features.plan import NULL, EntityPlan
+from fraud_core.features.lua_read import reader_name
+from fraud_core.features.plan import NULL, EntityPlan, SlotKind
+from fraud_core.features.program import Program
+from fraud_core.features.reading import reading_program
+from fraud_core.features.source import nearest
 from fraud_core.features.wire import Command
 
 if TYPE_CHECKING:
@@ -43,6 +47,27 @@ class Applied:
     seqs: dict[str, int]
     """Entity → place of this event in the entity's order; entities that the event lacks are missing."""
     vector: np.ndarray[Any, np.dtype[np.float32]]
+
+
+@dataclass(frozen=True)
+class EntityFeatures:
+    """What a payment of one entity would find at a moment, before it is counted itself."""
+
+    entity: str
+    id: str
+    seen: bool
+    """Whether the state knows the entity; if not, the values are those of an empty past."""
+    epoch: int
+    seq: int
+    """How many payments the state has counted."""
+    clock_ms: int | None
+    """The entity's clock: the latest event time it has met."""
+    as_of_ms: int
+    """The moment of the windows' ends: asked for, and never before the clock."""
+    values: dict[str, float]
+    """The features of this entity alone; NaN where there is nothing to compute from."""
+    asking: tuple[str, ...]
+    """Features of this entity that ask something of a payment, and so have no value here."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +111,7 @@ class _EntityCall:
         self.function = function_name(features.state_hash, plan.rule.name).encode()
         self.offset = features.program.offsets[plan.rule.name]
         self.width = len(plan.slots)
+        self.slots = plan.slots
         self.filters = plan.filters
         self.places = places
         wanted = [0, *[places[source] for source in plan.arguments]]
@@ -115,8 +141,9 @@ class StateCalls:
         self.epoch_key = f"{namespace}:epoch"
         self.epochs_key = f"{namespace}:epochs"
         self.library_name = library_name(features.state_hash)
-        self.library = library(features.plans.values(), features.state_hash, features.answer_ttl_s)
+        self.library = library(tuple(features.plans.values()), features.state_hash, features.answer_ttl_s)
         self._readers = [reader(source) for source in features.program.inputs]
+        self._reading = reading_program(features.features, features.program.inputs, features.plans)
         self._calls = [
             _EntityCall(features, number, plan) for number, plan in enumerate(features.plans.values())
         ]
@@ -182,9 +209,46 @@ class StateCalls:
         vectors = self.vectors(columns)
         return [Applied(epoch, seqs[i], vectors[i]) for i in range(len(prepared))]
 
+    def read_command(self, epoch: int, entity: str, id: str, as_of_ms: int) -> Command:
+        """Read one entity at a moment (0: as of its clock). Raises StateError for a kind that has no state."""
+        call = self._call_of(entity)
+        key = entity_key(self.namespace, epoch, call.name, id)
+        values = [NULL] * len(self.features.program.inputs)
+        values[0] = as_of_ms
+        reader = reader_name(self.features.state_hash)
+        return ("FCALL_RO", reader, 3, key, f"{key}:a:", f"{key}:l", call.name, call.argument(values))
+
+    def decode_read(self, epoch: int, entity: str, id: str, as_of_ms: int, reply: Any) -> EntityFeatures:
+        """Make the answer of a read from its reply."""
+        call, reading = self._call_of(entity), self._reading
+        head, slots = reply[0], np.frombuffer(reply[1], "<i8")[1:].copy()
+        seq = int.from_bytes(head[:6], "little")
+        clock_ms = int.from_bytes(head[6:12], "little") if head else None
+        as_of_ms = max(as_of_ms, clock_ms or 0)
+        slots[[slot.kind == SlotKind.COUNT and slot.where is None for slot in call.slots]] -= 1  # what asked
+        columns = np.full((reading.program.width, 1), NULL, np.int64)
+        columns[0, 0] = as_of_ms
+        first = reading.program.offsets[entity]
+        columns[first : first + call.width, 0] = slots
+        vector = self._run(reading.program, columns)[0]
+        values = {name: float(vector[place]) for name, place in reading.names[entity].items()}
+        return EntityFeatures(
+            entity, id, bool(head), epoch, seq, clock_ms, as_of_ms, values, reading.asking[entity]
+        )
+
+    def _call_of(self, entity: str) -> "_EntityCall":
+        if entity not in self._by_name:
+            raise StateError(f"There is no online state of {entity!r}: {nearest(entity, self._by_name)}")
+        return self._by_name[entity]
+
     def vectors(self, columns: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Run the kernel: int64[columns, events] → float32[events, features]."""
-        program = self.features.program
+        return self._run(self.features.program, columns)
+
+    @staticmethod
+    def _run(
+        program: Program, columns: np.ndarray[Any, np.dtype[np.int64]]
+    ) -> np.ndarray[Any, np.dtype[np.float32]]:
         out = np.empty((columns.shape[1], len(program.features)), np.float32)
         evaluate(columns, program.steps, program.constants, program.features, out)
         return out

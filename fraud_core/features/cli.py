@@ -83,3 +83,52 @@ def explain(
 
     contracts = load_contracts(load_settings().contracts)
     typer.echo(load_features(contracts.features_path, contracts).explain(name))
+
+
+@app.command()
+def get(
+    entity: Annotated[str, typer.Argument(help="Kind of entity, such as account.")],
+    id: Annotated[str, typer.Argument(help="Its id.")],
+    now: Annotated[
+        bool, typer.Option("--now", help="As of now, not of the entity's own clock (its latest payment).")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What a payment of one entity would find: its current features, read without changing anything."""
+    import time
+    from datetime import UTC, datetime
+
+    from redis.exceptions import RedisError
+
+    from fraud_core.contracts import load_contracts
+    from fraud_core.errors import StateError
+    from fraud_core.features import OnlineState, open_state_client
+    from fraud_core.features.declaration import load_features
+
+    settings = load_settings()
+    contracts = load_contracts(settings.contracts)
+    features = load_features(contracts.features_path, contracts)
+    try:
+        client = open_state_client(settings)
+        try:
+            state = OnlineState(client, features, settings.namespace)
+            state.load()
+            found = state.read(entity, id, time.time_ns() // 1_000_000 if now else 0)
+        finally:
+            client.close()
+    except RedisError as error:
+        raise StateError(
+            f"The online state cannot be asked: {error}. Check Redis at SPEARHEAD_REDIS_URL."
+        ) from error
+    values = {name: None if value != value else value for name, value in found.values.items()}  # noqa: PLR0124
+    if as_json:
+        plain = {"entity": entity, "id": id, "seen": found.seen, "epoch": found.epoch, "seq": found.seq}
+        times = {"clock_ms": found.clock_ms, "as_of_ms": found.as_of_ms or None}
+        typer.echo(json.dumps(plain | times | {"features": values, "needs_payment": found.asking}))
+        return
+    clock = datetime.fromtimestamp((found.clock_ms or 0) / 1000, UTC).isoformat(timespec="seconds")
+    met = f"{found.seq:,} payments, the latest of {clock}" if found.seen else "never seen"
+    table = Table("feature", "value", title=f"{entity} {id}: {met}; epoch {found.epoch}")
+    for name, value in values.items():
+        table.add_row(name, "" if value is None else f"{value:g}")
+    Console().print(table)

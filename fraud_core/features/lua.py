@@ -6,10 +6,11 @@ state and label effects, folds the event in, stores state and answer, and return
 event at once, which costs a third less. Lua's numbers are doubles, so nothing here may leave the integers below 2^53.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from fraud_core.features.layout import LABEL_BYTES, LABEL_FORMAT, LABELS_VALID_AT
 from fraud_core.features.lua_lists import list_function
+from fraud_core.features.lua_read import with_reader
 from fraud_core.features.lua_rings import ring_function
 from fraud_core.features.plan import NULL, EntityPlan, Layout
 
@@ -117,7 +118,7 @@ def labels_function_name(state_hash: str) -> str:
     return f"labels_{state_hash}"
 
 
-def library(plans: Iterable[EntityPlan], state_hash: str, answer_ttl_s: int) -> str:
+def library(plans: Collection[EntityPlan], state_hash: str, answer_ttl_s: int) -> str:
     """Source of the whole library, for FUNCTION LOAD."""
     parts = [_PRELUDE.format(library=library_name(state_hash), null=NULL)]
     for number, plan in enumerate(plans):
@@ -129,4 +130,5 @@ def library(plans: Iterable[EntityPlan], state_hash: str, answer_ttl_s: int) -> 
     parts.append(
         _LABELS.format(hash=state_hash, size=LABEL_BYTES, format=LABEL_FORMAT, valid_at=LABELS_VALID_AT)
     )
-    return "\n".join(parts)
+    functions = {plan.rule.name: function_name(state_hash, plan.rule.name) for plan in plans}
+    return with_reader("\n".join(parts), state_hash, functions)

@@ -14,8 +14,9 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import RedisError, ResponseError
 
-from fraud_core.errors import StateError
-from fraud_core.features.calls import Applied, LabelsApplied, StateCalls
+from fraud_core.errors import StateError, StateLost
+from fraud_core.features.calls import Applied, EntityFeatures, LabelsApplied, StateCalls
+from fraud_core.features.server import ServerFacts
 from fraud_core.features.wire import Command, exchange, exchange_async
 from fraud_core.log import Shard
 
@@ -26,11 +27,13 @@ _FLIPS = 5
 """Rebuilds that may overtake one apply before something must be wrong."""
 
 
-def epoch_record(
+def epoch_record(  # noqa: PLR0917
     features: "FeatureSet",
     known_ms: int,
     events: int,
     ends: Mapping[Shard, int] | None = None,
+    facts: ServerFacts | None = None,
+    entities: Mapping[str, int] | None = None,
 ) -> str:
     """What the registry of epochs says about one: whose state it is and how far its rebuild had read.
 
@@ -44,12 +47,17 @@ def epoch_record(
             "events": events,
             "ends": {shard.app_id: end for shard, end in (ends or {}).items()},
             "created_ms": time.time_ns() // 1_000_000,
+            "entities": dict(entities or {}),
+            "run_id": facts.run_id if facts else "",
+            "evicted": facts.evicted if facts else 0,
         }
     )
 
 
 def _check_client(client: Any) -> None:
-    if client.connection_pool.connection_kwargs.get("decode_responses"):
+    pool = getattr(client, "connection_pool", None)  # a cluster's client has a pool per node
+    kwargs = pool.connection_kwargs if pool is not None else getattr(client, "connection_kwargs", {})
+    if kwargs.get("decode_responses"):
         raise StateError(
             "The online state needs a client that returns bytes; create it without decode_responses."
         )
@@ -57,6 +65,10 @@ def _check_client(client: Any) -> None:
 
 def _unreachable(error: RedisError) -> StateError:
     return StateError(f"The online state cannot be used: {error}. Check Redis at SPEARHEAD_REDIS_URL.")
+
+
+def _no_state(namespace: str) -> StateLost:
+    return StateLost(f"{namespace!r} has no online state any more. Run `spearhead state rebuild`.")
 
 
 def _missing_function(replies: Sequence[Any]) -> bool:
@@ -81,6 +93,8 @@ class _State:
         self.namespace = namespace
         self.calls = StateCalls(features, namespace, together=together)
         self._epoch = 0
+        self.built_on = ("", 0)
+        """The server's life in which the epoch was built, and how many keys it had evicted by then."""
 
     def _batch(self, events: Sequence[tuple[Mapping[str, Any], str]]) -> tuple[list[Any], list[Command]]:
         prepared = [self.calls.prepare(self._epoch, event, event_id) for event, event_id in events]
@@ -94,7 +108,9 @@ class _State:
 
     def _adopt(self, epoch: Any, registered: Any) -> None:
         number = int(epoch)
-        self._epoch = self.calls.adopt(number, json.loads(registered) if registered else None)
+        record = json.loads(registered) if registered else {}
+        self._epoch = self.calls.adopt(number, record)
+        self.built_on = (str(record.get("run_id", "")), int(record.get("evicted", 0)))
 
     def _gave_up(self) -> StateError:
         return StateError(
@@ -141,14 +157,17 @@ class OnlineState(_State):
     def _refresh(self) -> None:
         epoch = cast(bytes | None, self.client.get(self.calls.epoch_key))
         if epoch is None:
-            raise StateError(
-                f"{self.namespace!r} has no online state any more. Run `spearhead state rebuild`."
-            )
+            raise _no_state(self.namespace)
         self._adopt(epoch, self.client.hget(self.calls.epochs_key, str(int(epoch))))
 
     def epoch(self) -> int:
         """The epoch that the last call used."""
         return self._epoch
+
+    def registered(self) -> dict[str, Any]:
+        """What the registry says of the current epoch, see epoch_record."""
+        found = cast("bytes | None", self.client.hget(self.calls.epochs_key, str(self._epoch)))
+        return cast("dict[str, Any]", json.loads(found)) if found else {}
 
     def apply(self, event: Mapping[str, Any], event_id: str) -> Applied:
         """Apply one event; on repeat, the stored answer. One round trip."""
@@ -164,6 +183,23 @@ class OnlineState(_State):
             elif self._is_current(replies[0]):
                 _raise_first(replies)
                 return self.calls.decode(self._epoch, prepared, replies[1:])
+            else:
+                self._refresh()
+        raise self._gave_up()
+
+    def read(self, entity: str, id: str, as_of_ms: int = 0) -> EntityFeatures:
+        """The features of one entity at a moment (0: as of its clock), without changing anything; see EntityFeatures.
+
+        Raises StateError for an entity kind that has no state, with the nearest name.
+        """
+        for _ in range(_FLIPS):
+            command = self.calls.read_command(self._epoch, entity, id, as_of_ms)
+            replies = self._send([("GET", self.calls.epoch_key), command])
+            if _missing_function(replies):
+                self.load()
+            elif self._is_current(replies[0]):
+                _raise_first(replies)
+                return self.calls.decode_read(self._epoch, entity, id, as_of_ms, replies[1])
             else:
                 self._refresh()
         raise self._gave_up()
@@ -208,9 +244,7 @@ class AsyncOnlineState(_State):
     async def _refresh(self) -> None:
         epoch = await self.client.get(self.calls.epoch_key)
         if epoch is None:
-            raise StateError(
-                f"{self.namespace!r} has no online state any more. Run `spearhead state rebuild`."
-            )
+            raise _no_state(self.namespace)
         self._adopt(
             epoch, await cast(Awaitable[Any], self.client.hget(self.calls.epochs_key, str(int(epoch))))
         )
@@ -233,6 +267,20 @@ class AsyncOnlineState(_State):
             elif self._is_current(replies[0]):
                 _raise_first(replies)
                 return self.calls.decode(self._epoch, prepared, replies[1:])
+            else:
+                await self._refresh()
+        raise self._gave_up()
+
+    async def read(self, entity: str, id: str, as_of_ms: int = 0) -> EntityFeatures:
+        """See OnlineState.read."""
+        for _ in range(_FLIPS):
+            command = self.calls.read_command(self._epoch, entity, id, as_of_ms)
+            replies = await self._send([("GET", self.calls.epoch_key), command])
+            if _missing_function(replies):
+                await self.load()
+            elif self._is_current(replies[0]):
+                _raise_first(replies)
+                return self.calls.decode_read(self._epoch, entity, id, as_of_ms, replies[1])
             else:
                 await self._refresh()
         raise self._gave_up()

@@ -4,9 +4,9 @@ The state written is what applying the events one by one would have left, for as
 the old epoch can be thrown away.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import polars as pl
 from redis import Redis
@@ -75,16 +75,9 @@ def rebuild(  # noqa: PLR0917
         newest_ms = known_ms or int(history.times.max(initial=0))
         written, size = {}, 0
         for name, plan in features.plans.items():
-            written[name] = 0
-            batch: list[Item] = []
-            for item in entity_states(history, plan, state.namespace, new, newest_ms):
-                batch.append(item)
-                written[name] += item.is_state
-                size += len(item.value)
-                if len(batch) >= _KEYS_PER_TRIP:
-                    _write(client, batch)
-                    batch.clear()
-            _write(client, batch)
+            items = entity_states(history, plan, state.namespace, new, newest_ms)
+            written[name], bytes_written = write_states(client, items)
+            size += bytes_written
         client.hset(calls.epochs_key, str(new), epoch_record(features, known_ms, events.height, ends))
         client.set(calls.epoch_key, new)
     except RedisError as error:
@@ -105,12 +98,71 @@ def next_epoch(state: OnlineState, known: Iterable[int] = ()) -> int:
     return max([current, *map(int, registered), *known]) + 1
 
 
-def _write(client: Redis, batch: list[Item]) -> None:
+def _at_once(keys: int) -> None:
+    """No pause."""
+
+
+def write_states(
+    client: Any, items: Iterable[Item], pace: Callable[[int], None] = _at_once
+) -> tuple[int, int]:
+    """Write what `entity_states` made, in bulk; `pace` is called with the number of keys of each trip.
+
+    Returns how many of the keys were states, and the bytes of all values. Raises RedisError.
+    """
+    states = size = 0
+    batch: list[Item] = []
+    for item in items:
+        batch.append(item)
+        states += item.is_state
+        size += len(item.value)
+        if len(batch) >= _KEYS_PER_TRIP:
+            _write(client, batch)
+            pace(len(batch))
+            batch.clear()
+    _write(client, batch)
+    pace(len(batch))
+    return states, size
+
+
+def _write(client: Any, batch: list[Item]) -> None:
     if not batch:
         return
     for reply in exchange(client, [("SET", item.key, item.value, "EX", item.life_s) for item in batch]):
         if isinstance(reply, RedisError):
             raise reply
+
+
+def sweep_epochs(
+    client: Any,
+    namespace: str,
+    *,
+    keep: Container[int],
+    pace: Callable[[int], None] = _at_once,
+    most: int | None = None,
+) -> int:
+    """Delete the keys of all epochs but those in `keep`; returns how many went, at most about `most`.
+
+    Without this, they expire with their entities' history. Raises RedisError.
+    """
+    prefix = namespace.encode() + b":"
+    escaped = "".join(f"\\{char}" if char in "*?[]\\" else char for char in namespace)
+    dropped = 0
+    batch: list[bytes] = []
+    for key in client.scan_iter(match=f"{escaped}:[0-9]*:*", count=_KEYS_PER_TRIP):
+        number, _, _ = key[len(prefix) :].partition(b":")
+        if number.isdigit() and int(number) not in keep:
+            batch.append(key)
+        if len(batch) >= _KEYS_PER_TRIP:
+            dropped += _unlink(client, batch)
+            pace(len(batch))
+            batch.clear()
+            if most is not None and dropped >= most:
+                return dropped
+    return dropped + _unlink(client, batch)
+
+
+def _unlink(client: Any, keys: list[bytes]) -> int:
+    return int(client.unlink(*keys)) if keys else 0
 
 
 def drop_epoch(state: OnlineState, epoch: int) -> int:

@@ -22,6 +22,7 @@ from fraud_core.log.framing import JSON_FIELD, from_fields
 from fraud_core.log.pipeline import exchange, pack
 from fraud_core.log.protocol import JSON, NO_VIRTUAL_TIME, Entries, Entry, Kind, Shard, Tally
 from fraud_core.log.range_reply import RangeReply, read_range
+from fraud_core.redis_connection import connect_redis
 
 SEQ_BITS = 20
 MAX_SEQ = (1 << SEQ_BITS) - 1
@@ -118,7 +119,7 @@ class RedisLog:
         self._new_shards = shards
         # Any: the client's annotations allow str or bytes for every reply; this one answers bytes.
         # No retries inside the client: a retried XADD would append twice without anybody knowing.
-        self._client: Any = redis.Redis.from_url(
+        self._client: Any = connect_redis(
             url,
             socket_timeout=timeout_s,
             socket_connect_timeout=min(timeout_s, 5.0),
@@ -364,7 +365,7 @@ class RedisLog:
 
     @property
     def _address(self) -> str:
-        return self._url.rsplit("@", 1)[-1].removeprefix("redis://").removeprefix("rediss://")
+        return self._url.rsplit("@", 1)[-1].rsplit("://", 1)[-1]
 
     @contextmanager
     def _errors(self, consequence: str = "Nothing was lost; try again when it is back.") -> Iterator[None]:

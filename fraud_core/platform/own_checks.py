@@ -15,6 +15,7 @@ from fraud_core.platform.ports import describe_holder, is_free
 from fraud_core.platform.services import local_services
 from fraud_core.platform.state import read_state
 from fraud_core.platform.triton import starts_triton, triton_problem
+from fraud_core.redis_connection import connect_redis
 from fraud_core.settings import Settings, unknown_variables
 
 ENOUGH_DISK_GIB = 5.0
@@ -25,7 +26,7 @@ def check_redis(settings: Settings) -> Iterable[Check]:
     import redis
 
     address = redacted(settings.redis_address)
-    client = redis.Redis.from_url(settings.redis_address, socket_connect_timeout=2, socket_timeout=2)
+    client: redis.Redis = connect_redis(settings.redis_address, socket_connect_timeout=2, socket_timeout=2)
     try:
         version = client.info("server")["redis_version"]
         policy = client.config_get("maxmemory-policy").get("maxmemory-policy")

@@ -20,6 +20,8 @@ from starlette.routing import Route
 from fraud_core.settings import Settings
 from fraud_serving.http.batches import Batches
 from fraud_serving.http.documents import docs_page, openapi
+from fraud_serving.http.durability import with_durability
+from fraud_serving.http.features import read_features
 from fraud_serving.http.problems import not_answered, problem, respond
 from fraud_serving.http.requests import (
     MAX_EVENT_BYTES,
@@ -52,6 +54,7 @@ class HttpApp:
                 Route("/v1/score", _measured("score", self.score), methods=["POST"]),
                 Route("/v1/score/batch", _measured("score_batch", self.score_batch), methods=["POST"]),
                 Route("/v1/model", _measured("model", self.model)),
+                Route("/v1/features/{entity}/{id}", _measured("features", self.features)),
                 Route("/readyz", self.readyz),
                 Route("/livez", self.livez),
                 Route("/metrics", self.metrics),
@@ -67,7 +70,9 @@ class HttpApp:
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self.runtime = Runtime(self._settings, source="http")
         self._contract = self.runtime.contracts.transactions
-        self._openapi = msgspec.json.encode(openapi(self._contract, version("spearhead")))
+        self._openapi = msgspec.json.encode(
+            openapi(self._contract, self.runtime.features, version("spearhead"))
+        )
         self._docs = docs_page()
         await self.runtime.start()
         self.batches = Batches(self.runtime.scorer, self._contract)
@@ -85,7 +90,8 @@ class HttpApp:
         [outcome] = await self.runtime.scorer.score([submission])
         if isinstance(outcome, Answered):
             headers = {"Idempotent-Replay": "true"} if outcome.repeated else None
-            return Response(outcome.content, media_type=JSON, headers=headers)
+            content = with_durability(request, outcome.content, self.runtime)
+            return Response(content, media_type=JSON, headers=headers)
         document = not_answered(outcome, submission)
         return respond(document, {"Retry-After": "1"} if document["status"] == 503 else None)
 
@@ -106,6 +112,10 @@ class HttpApp:
             "feature_set_hash": self.runtime.features.hash,
         }
         return Response(msgspec.json.encode(document), media_type=JSON)
+
+    async def features(self, request: Request) -> Response:
+        """GET /v1/features/{entity}/{id}."""
+        return await read_features(self.runtime, request)
 
     async def readyz(self, _: Request) -> Response:
         """GET /readyz."""
@@ -183,8 +193,15 @@ async def _http_problem(_: Request, error: Exception) -> Response:
     return respond(problem(kind, "See /docs for what there is."))
 
 
+def _masked(path: str) -> str:
+    """A path for the log: an entity's id is nobody's business there."""
+    if not path.startswith("/v1/features/"):
+        return path
+    return "/".join([*path.split("/")[:4], "…"])
+
+
 async def _internal_problem(request: Request, error: Exception) -> Response:
-    log.error("A request to %s failed", request.url.path, exc_info=error)
+    log.error("A request to %s failed", _masked(request.url.path), exc_info=error)
     return respond(
         problem(
             "internal",

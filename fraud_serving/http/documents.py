@@ -6,6 +6,8 @@ from typing import Any, Final
 import msgspec
 
 from fraud_core.contracts import Contract
+from fraud_core.features import FeatureSet
+from fraud_serving.http.features import MAX_ID_BYTES
 from fraud_serving.http.problems import MEDIA_TYPE, TITLES
 from fraud_serving.http.requests import MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_EVENT_BYTES
 from fraud_serving.scoring.answer import Answer
@@ -23,7 +25,7 @@ EXAMPLE_ANSWER: Final = {
 }  # fmt: skip
 
 
-def openapi(contract: Contract, version: str) -> dict[str, Any]:
+def openapi(contract: Contract, features: FeatureSet, version: str) -> dict[str, Any]:
     """OpenAPI 3.1 of the service for one transactions contract."""
     event = contract.json_schema()
     event.pop("$schema", None)
@@ -45,6 +47,7 @@ def openapi(contract: Contract, version: str) -> dict[str, Any]:
             "/v1/model": {
                 "get": _get("What is live: the champion, its thresholds and metrics, and where it runs")
             },
+            "/v1/features/{entity}/{id}": {"get": _features(features)},
             "/livez": {"get": _get("Whether the process runs")},
             "/readyz": {
                 "get": _get("Whether everything that scoring needs is there", missing="What is missing")
@@ -58,6 +61,49 @@ def openapi(contract: Contract, version: str) -> dict[str, Any]:
     }
 
 
+def _features(features: FeatureSet) -> dict[str, Any]:
+    text = {"type": "string"}
+    moment = {"type": ["string", "null"], "format": "date-time"}
+    entity = next(iter(features.plans), "account")
+    own = [feature.name for feature in features.features if feature.entities == (entity,)]
+    example = {
+        "entity": entity, "id": f"{entity}_000001", "seen": True, "epoch": 3, "seq": 41, "clock": "2026-09-01T12:34:56.789Z",
+        "as_of": "2026-09-01T12:34:56.789Z", "features": dict.fromkeys(own[:3], 2.0), "needs_payment": own[-1:],
+        "feature_set_hash": features.hash,
+    }  # fmt: skip
+    unseen = example | {"id": "nobody", "seen": False, "seq": 0, "clock": None, "as_of": None} | {
+        "features": dict.fromkeys(own[:3], 0.0)
+    }  # fmt: skip
+    schema = {
+        "type": "object",
+        "required": list(example),
+        "properties": {
+            "entity": text, "id": text, "seen": {"type": "boolean"}, "epoch": {"type": "integer"}, "seq": {"type": "integer"},
+            "clock": moment, "as_of": moment,
+            "features": {"type": "object", "additionalProperties": {"type": ["number", "null"]}},
+            "needs_payment": {"type": "array", "items": text}, "feature_set_hash": text,
+        },
+        "examples": [example, unseen],
+    }  # fmt: skip
+    found = _responses(schema, "unknown-entity", "id-too-long", "invalid-moment", "no-state")
+    found["200"]["description"] = "Read"
+    return {
+        "summary": "The current features of one entity",
+        "description": "What a payment of this entity would find at `as_of`, before it is counted itself; nothing is changed by asking. An "
+        "id that was never seen has the values of an empty past, and `seen: false`. Features that ask something of the payment have no "
+        "value here: `needs_payment` names them.",
+        "parameters": [
+            {"name": "entity", "in": "path", "required": True, "schema": {"type": "string", "enum": list(features.plans)}},
+            {"name": "id", "in": "path", "required": True, "schema": text | {"maxLength": MAX_ID_BYTES}},
+            {
+                "name": "as_of", "in": "query", "schema": text | {"default": "clock"},
+                "description": "clock: the entity's own clock, the latest event time it has met. now, or a time: never before that clock.",
+            },
+        ],
+        "responses": found,
+    }  # fmt: skip
+
+
 def docs_page() -> str:
     """The page at /docs: one file, no outside script, style or font."""
     return DOCS_PAGE.read_text(encoding="utf-8")
@@ -68,6 +114,12 @@ def _score() -> dict[str, Any]:
         "summary": "Score one payment",
         "description": "Idempotent by event id: the same body gets the first answer again (header Idempotent-Replay: true), "
         f"another body 409. At most {MAX_EVENT_BYTES} bytes. Send `traceparent` to name the trace.",
+        "parameters": [
+            {
+                "name": "durability", "in": "query", "schema": {"type": "boolean", "default": False},
+                "description": "Add what `logged: true` promises, as the log's server says it now: `durability`. The header Durability: true asks too.",
+            }
+        ],
         "requestBody": _body({"$ref": "#/components/schemas/Event"}),
         "responses": _responses(
             {"$ref": "#/components/schemas/Answer"},

@@ -21,6 +21,10 @@ TITLES = {
     "too-many-batches": (503, "Too many batches are waiting"),
     "not-in-time": (503, "The batch's time was up before this event's turn"),
     "not-found": (404, "There is nothing here"),
+    "unknown-entity": (404, "The feature declaration knows no such entity"),
+    "id-too-long": (414, "The entity id is too long"),
+    "invalid-moment": (422, "The moment asked for is none"),
+    "no-state": (503, "The online state cannot be asked now"),
     "method-not-allowed": (405, "This address does not answer that method"),
     "internal": (500, "Something went wrong inside the service"),
 }

@@ -9,6 +9,9 @@ Where the decisions' log is not in Redis (Kafka), one step cannot do both. Then 
 and settled. Whoever finds a staged decision whose lease ran out appends those very bytes again: a copy of an entry that did
 get through is equal to it, and ingestion counts it as a duplicate.
 
+The gate (fraud_core.features.handover) is looked at in the same step as the append or the staging, so that nothing of an
+old epoch follows its drain. `appended` counts what a shard was given: a server that knows of fewer has lost some of it.
+
 Bytes per claim: the answer plus about 100, and the record while it is staged. It lives `claim_ttl_s`; afterwards the same id is a new payment.
 """
 
@@ -18,6 +21,7 @@ from enum import IntEnum
 from hashlib import sha1
 from typing import Any, Final
 
+from fraud_core.features.handover import gate_key
 from fraud_core.features.wire import Command
 from fraud_core.log.framing import JSON_FIELD
 
@@ -43,18 +47,39 @@ redis.call('SET', KEYS[1], 'C' .. ARGV[1] .. string.format('%013d', ms + ARGV[2]
 return {0}
 """
 
-_FINISH = b"""
+# Whether a decision of an epoch (0: made without a state) may be logged now, given how many the caller knows to be.
+_GATE = b"""
+local function refused(gate, epoch, known)
+  local g = redis.call('HMGET', gate, 'closed', 'fenced', 'until_ms', 'held', 'appended')
+  if epoch > 0 and tonumber(g[5] or '0') < known then return {7} end
+  if epoch > 0 and g[1] and epoch <= tonumber(g[1]) then return {5, 0} end
+  if g[3] and (epoch > 0 and epoch <= tonumber(g[2]) or epoch == 0 and g[4] == '1') then
+    local now = redis.call('TIME')
+    local left = tonumber(g[3]) - now[1] * 1000 - math.floor(now[2] / 1000)
+    if left > 0 then return {epoch > 0 and 5 or 6, left} end
+  end
+end
+"""
+
+_FINISH = (
+    _GATE
+    + b"""
 local v = redis.call('GET', KEYS[1])
 if v then
   if string.sub(v, 2, 17) ~= ARGV[1] then return {3} end
   if string.sub(v, 1, 1) == 'D' then return {1, string.sub(v, 18)} end
 end
+local no = refused(KEYS[3], tonumber(ARGV[6]), tonumber(ARGV[7]))
+if no then return no end
 redis.call('XADD', KEYS[2], '*', ARGV[4], ARGV[5])
 redis.call('SET', KEYS[1], 'D' .. ARGV[1] .. ARGV[3], 'PX', ARGV[2])
-return {0}
+return {0, redis.call('HINCRBY', KEYS[3], 'appended', 1)}
 """
+)
 
-_STAGE = b"""
+_STAGE = (
+    _GATE
+    + b"""
 local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local v = redis.call('GET', KEYS[1])
@@ -64,10 +89,13 @@ if v then
   if state == 'D' then return {1, string.sub(v, 18)} end
   if state == 'P' then return {2, math.max(1, tonumber(string.sub(v, 18, 30)) - ms)} end
 end
+local no = refused(KEYS[2], tonumber(ARGV[6]), tonumber(ARGV[7]))
+if no then return no end
 local head = string.format('%013d%08d', ms + ARGV[2], #ARGV[4])
 redis.call('SET', KEYS[1], 'P' .. ARGV[1] .. head .. ARGV[4] .. ARGV[5], 'PX', ARGV[3])
-return {0}
+return {0, redis.call('HINCRBY', KEYS[2], 'appended', 1)}
 """
+)
 
 _SETTLE = b"""
 redis.call('SET', KEYS[1], 'D' .. ARGV[1] .. ARGV[3], 'PX', ARGV[2])
@@ -94,16 +122,25 @@ class Standing(IntEnum):
     """The id is known with another body."""
     STAGED = 4
     """The same body was decided before, and nobody knows whether that decision reached its log: append it again."""
+    FENCED = 5
+    """The decision's epoch gives way to a new one: nothing was logged; apply the payment to that one."""
+    HELD = 6
+    """Decisions without a state wait while a rebuild reads the log to its end: send it again."""
+    LOST = 7
+    """The server lost decisions that it had acknowledged, so its state lacks them too; nothing was logged."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """Standing of one event id; `answer` when it was answered, `lease_ms` when it is busy, `record` too when it is staged."""
+    """Standing of one event id; `answer` when it was answered, `lease_ms` for how long it is busy, fenced or held at
+    most, `record` too when it is staged."""
 
     standing: Standing
     answer: bytes = b""
     lease_ms: int = 0
     record: bytes = b""
+    appended: int = 0
+    """After a finish: how many decisions its shard was given so far."""
 
 
 class Claims:
@@ -111,29 +148,65 @@ class Claims:
 
     def __init__(self, namespace: str, shards: int | None, *, ttl_s: float, lease_ms: int = 1000) -> None:
         self._namespace = namespace
-        self._shards = shards
+        self._in_redis = shards is not None
+        self.shards = shards or 1
+        """Gates: one per shard of the decisions' log, or one for all where that is not in Redis."""
+        self._appended = [0] * self.shards
+        self._epoch = 0
+        """The epoch to which `_appended` belongs."""
         self._ttl_ms = int(ttl_s * 1000)
         self._lease_ms = lease_ms
 
     def claim(self, event_id: str, body: bytes) -> Command:
         """Ask for an id on behalf of a body (its 16-byte hash). Sent twice, the second finds itself busy."""
-        key, _ = self._keys(event_id)
+        key, _, _ = self._keys(event_id)
         return ("EVALSHA", _CLAIM_SHA, 1, key, body, self._lease_ms, self._ttl_ms)
 
-    def finish(self, event_id: str, body: bytes, answer: bytes, record: bytes) -> Command:
-        """Append a decision and store its answer, unless another did."""
-        key, stream = self._keys(event_id)
-        return ("EVALSHA", _FINISH_SHA, 2, key, stream, body, self._ttl_ms, answer, JSON_FIELD, record)
+    def finish(self, event_id: str, body: bytes, answer: bytes, record: bytes, *, epoch: int) -> Command:
+        """Append a decision made in `epoch` (0: without a state) and store its answer, unless another did."""
+        key, stream, gate = self._keys(event_id)
+        known = self._appended[self.shard(event_id)] if epoch == self._epoch else 0
+        return (
+            "EVALSHA", _FINISH_SHA, 3, key, stream, gate,
+            body, self._ttl_ms, answer, JSON_FIELD, record, epoch, known,
+        )  # fmt: skip
 
-    def stage(self, event_id: str, body: bytes, answer: bytes, record: bytes) -> Command:
+    def stage(self, event_id: str, body: bytes, answer: bytes, record: bytes, *, epoch: int) -> Command:
         """Keep a decision that is about to be appended elsewhere, unless another did."""
-        key, _ = self._keys(event_id)
-        return ("EVALSHA", _STAGE_SHA, 1, key, body, self._lease_ms, self._ttl_ms, answer, record)
+        key, _, gate = self._keys(event_id)
+        known = self._appended[0] if epoch == self._epoch else 0
+        return (
+            "EVALSHA", _STAGE_SHA, 2, key, gate,
+            body, self._lease_ms, self._ttl_ms, answer, record, epoch, known,
+        )  # fmt: skip
 
     def settle(self, event_id: str, body: bytes, answer: bytes) -> Command:
         """The decision was appended: from now on its answer is the answer."""
-        key, _ = self._keys(event_id)
+        key, _, _ = self._keys(event_id)
         return ("EVALSHA", _SETTLE_SHA, 1, key, body, self._ttl_ms, answer)
+
+    def note(self, event_id: str, claim: Claim, epoch: int) -> None:
+        """Remember how many decisions the server has acknowledged: one that knows of fewer has lost some.
+
+        An epoch is built from what was there then, so what was lost before it is no longer missed.
+        """
+        if epoch > self._epoch:
+            self._epoch, self._appended = epoch, [0] * self.shards
+        if epoch == self._epoch:
+            shard = self.shard(event_id)
+            self._appended[shard] = max(self._appended[shard], claim.appended)
+
+    def gates(self) -> list[Command]:
+        """Ask how many decisions each shard was given."""
+        return [("HGET", gate_key(self._namespace, shard), "appended") for shard in range(self.shards)]
+
+    def known(self, epoch: int) -> list[int]:
+        """How many decisions of each shard the server has acknowledged in this epoch; to be asked before `gates` is sent."""
+        return list(self._appended) if epoch == self._epoch else [0] * self.shards
+
+    def shard(self, event_id: str) -> int:
+        """Number of the shard that an id belongs to."""
+        return zlib.crc32(event_id.encode()) % self.shards
 
     @staticmethod
     def read(reply: list[Any]) -> Claim:
@@ -141,15 +214,21 @@ class Claims:
         standing = Standing(reply[0])
         if standing is Standing.ANSWERED:
             return Claim(standing, answer=reply[1])
-        if standing is Standing.BUSY:
+        if standing in (Standing.BUSY, Standing.FENCED, Standing.HELD):
             return Claim(standing, lease_ms=int(reply[1]))
         if standing is Standing.STAGED:
             return Claim(standing, answer=reply[1], record=reply[2])
+        if standing is Standing.OURS and len(reply) > 1:
+            return Claim(standing, appended=int(reply[1]))
         return Claim(standing)
 
-    def _keys(self, event_id: str) -> tuple[str, str]:
-        if self._shards is None:
-            return f"{self._namespace}:claim:{event_id}", ""
-        shard = zlib.crc32(event_id.encode()) % self._shards
+    def _keys(self, event_id: str) -> tuple[str, str, str]:
+        shard = self.shard(event_id)
+        if not self._in_redis:
+            return f"{self._namespace}:claim:{event_id}", "", gate_key(self._namespace, shard)
         tag = f"{{{STREAM}.{shard}}}"
-        return f"{self._namespace}:claim:{tag}:{event_id}", f"{self._namespace}:log:{tag}"
+        return (
+            f"{self._namespace}:claim:{tag}:{event_id}",
+            f"{self._namespace}:log:{tag}",
+            gate_key(self._namespace, shard),
+        )

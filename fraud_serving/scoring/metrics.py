@@ -25,6 +25,15 @@ REPEATS = Counter(
     "spearhead_repeats", "Payments sent again: answered from the claim, or refused.", ("outcome",)
 )
 UNLOGGED = Counter("spearhead_unlogged_decisions", "Decisions that could not be appended to the log.")
+STATE_LOSSES = Counter(
+    "spearhead_state_losses",
+    "Times that this process found the online state gone, or withdrew one that lacks what was acknowledged.",
+)
+FENCED = Counter(
+    "spearhead_fenced",
+    "Payments that met a rebuild's handover: refused (to be applied anew), held, or degraded because it took too long.",
+    ("outcome",),
+)
 REFUSED = Counter("spearhead_refused_events", "Events that broke the contract.", ("source",))
 SKIPPED = Counter(
     "spearhead_scorer_skipped_events",

@@ -107,13 +107,35 @@ class Scorer:
         outcomes = {place: _settled(claim) for place, claim in enumerate(claims) if place not in set(ours)}
         if ours:
             mine = [submissions[place] for place in ours]
+            own: Sequence[Applied] | StoreUnavailable
+            if isinstance(applied, StoreUnavailable):
+                own = applied
+            else:
+                own = [each for each in map(applied.__getitem__, ours) if each]
+            outcomes.update(zip(ours, await self._decided(mine, own, deadline), strict=True))
+        return [outcomes[place] for place in range(len(submissions))]
+
+    async def _decided(
+        self,
+        submissions: Sequence[Submission],
+        applied: Sequence[Applied] | StoreUnavailable,
+        deadline: float,
+    ) -> list[Outcome]:
+        """Score and log. What was applied to an epoch that gave way meanwhile is applied to its successor, and scored anew."""
+        outcomes: dict[int, Outcome] = {}
+        waiting = list(range(len(submissions)))
+        while waiting:
+            mine = [submissions[place] for place in waiting]
             if isinstance(applied, StoreUnavailable):
                 decided = [self._without_features(each, applied.code) for each in mine]
             else:
-                decided = await self._with_features(
-                    mine, [a for a in map(applied.__getitem__, ours) if a], deadline
-                )
-            outcomes.update(zip(ours, await self._log(mine, decided, deadline), strict=True))
+                decided = await self._with_features(mine, applied, deadline)
+            logged = await self._log(mine, decided, deadline)
+            outcomes.update(
+                {place: found for place, found in zip(waiting, logged, strict=True) if found is not None}
+            )
+            waiting = [place for place in waiting if place not in outcomes]
+            applied = await self._store.apply([submissions[place] for place in waiting], deadline)
         return [outcomes[place] for place in range(len(submissions))]
 
     async def _with_features(
@@ -194,10 +216,18 @@ class Scorer:
 
     async def _log(
         self, submissions: Sequence[Submission], decided: Sequence[tuple[Answer, State]], deadline: float
-    ) -> list[Outcome]:
-        """Append the decisions and store their answers; what could not be logged says so."""
+    ) -> list[Outcome | None]:
+        """Append the decisions and store their answers; what could not be logged says so.
+
+        None for a decision that was refused because its epoch gave way.
+        """
         finished = [
-            (submission, answer.encode(), encode_record(answer, submission, state, self._features.hash))
+            (
+                submission,
+                answer.encode(),
+                encode_record(answer, submission, state, self._features.hash),
+                state.epoch,
+            )
             for submission, (answer, state) in zip(submissions, decided, strict=True)
         ]
         try:
@@ -207,8 +237,12 @@ class Scorer:
             unlogged = [_unlogged(answer, error.code) for answer, _ in decided]
             return [self._given(answer, answer.encode()) for answer in unlogged]
         return [
-            self._given(answer, content) if claim.standing is Standing.OURS else _settled(claim)
-            for claim, (answer, _), (_, content, _) in zip(claims, decided, finished, strict=True)
+            self._given(answer, content)
+            if claim.standing is Standing.OURS
+            else None
+            if claim.standing in (Standing.FENCED, Standing.LOST)
+            else _settled(claim)
+            for claim, (answer, _), (_, content, _, _) in zip(claims, decided, finished, strict=True)
         ]
 
     def _given(self, answer: Answer, content: bytes) -> Answered:

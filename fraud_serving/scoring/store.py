@@ -6,6 +6,9 @@ state has forgotten, must not be applied again. Applying in the same trip would 
 
 All three live on one deadline: each gets a share of what is left of it. A decision whose logging does not end in time is
 answered as not logged, and goes on being logged.
+
+The append is what counts: while a rebuild hands over to a new epoch, it refuses what was applied to the old one, and the
+payment is applied to the new one instead (see fraud_core.features.handover).
 """
 
 import asyncio
@@ -18,10 +21,13 @@ from typing import Any, TypeVar
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
-from fraud_core.errors import LogError, StateError
-from fraud_core.features import Applied, AsyncOnlineState
+from fraud_core.errors import LogError, StateError, StateLost
+from fraud_core.features import Applied, AsyncOnlineState, EntityFeatures
+from fraud_core.features.handover import close_commands, withdraw_command
+from fraud_core.features.server import ServerFacts, read_facts_async
 from fraud_core.features.wire import Command, exchange_async
 from fraud_serving.models.breaker import Breaker
+from fraud_serving.scoring import metrics
 from fraud_serving.scoring.claims import SCRIPTS, Claim, Claims, Standing
 from fraud_serving.scoring.submission import Submission
 
@@ -29,6 +35,8 @@ log = logging.getLogger(__name__)
 
 REDIS_UNREACHABLE = "redis_unreachable"
 STATE_UNAVAILABLE = "features_unavailable"
+STATE_LOST = "state_lost"
+STATE_REBUILDING = "state_rebuilding"
 LOG_UNREACHABLE = "log_unreachable"
 _LEASE_OF_STAGED_MS = 500
 Result = TypeVar("Result")
@@ -36,6 +44,11 @@ SHARE = 0.6
 """Of what is left of the deadline, what claiming and applying may each take."""
 LEAST_S = 0.005
 """What a trip gets when next to nothing is left."""
+FLIP_SHARE = 0.5
+"""Of what is left of the deadline, how long a rebuild's handover may be waited for."""
+FENCE_POLL_S = 0.01
+HOLD_S = 5.0
+"""Longest wait for a rebuild that reads the log to its end; its fence ends long before."""
 
 
 class StoreUnavailable(StateError):
@@ -48,6 +61,10 @@ class StoreUnavailable(StateError):
 
 Elsewhere = Callable[[Sequence[tuple[str, bytes]]], Awaitable[None]]
 """Appends decisions, (event id, record) each, to a log that is not in Redis. Raises LogError."""
+
+
+Finished = tuple[Submission, bytes, bytes, int]
+"""A payment, its answer, its record for the log, and the epoch that it was applied to (0: none)."""
 
 
 class Store:
@@ -75,8 +92,17 @@ class Store:
         """Why the store cannot be used in full, for people; None when it can."""
         self._late: set[asyncio.Task[Any]] = set()
         """Loggings that go on after their answer was given."""
+        self.facts: ServerFacts | None = None
+        """What the server last said of itself."""
         self._has_state = False
         """Whether there is an epoch to apply to; without one, events would be folded into a state that nobody built."""
+        self._lost = False
+        """Whether there was a state in this process's life, and then none."""
+        self._closed = 0
+        """The epoch up to which this process has seen the gates closed."""
+        self._fenced = (0, 0.0)
+        """The epoch that gives way, and until when (time.monotonic()) at most."""
+        self._polled = 0.0
 
     async def tend(self) -> None:
         """Connect, load what Redis must know, notice what is wrong; called in the background. Never raises."""
@@ -84,11 +110,19 @@ class Store:
             if self._claims is None or self.problem:
                 self._claims = await asyncio.to_thread(self._make_claims)
                 await self._load_scripts()
+            self.facts = await read_facts_async(self._client)
+            if problem := self.facts.problem():
+                raise StateError(problem)
             if self.problem or await self._epoch_changed():
                 await self._state.load()
-                self._has_state = True
+            await self._look_for_loss(self.facts)
+            await self._close_gates()
+            self._has_state, self._lost = True, False
+        except StateLost as error:
+            self._forget_state(str(error), lost=self._has_state or self._lost)
+            return
         except StateError as error:
-            self.problem, self._has_state = str(error), False
+            self._forget_state(str(error), lost=self._lost)
             return
         except (RedisError, LogError) as error:
             self.problem = str(error)
@@ -96,9 +130,39 @@ class Store:
         self.problem = None
         self.breaker.succeeded()
 
+    def _forget_state(self, problem: str, *, lost: bool) -> None:
+        if lost and not self._lost:
+            metrics.STATE_LOSSES.inc()
+        self.problem, self._has_state, self._lost = problem, False, lost
+
     async def _epoch_changed(self) -> bool:
         epoch = await self._client.get(self._state.calls.epoch_key)
         return epoch is None or int(epoch) != self._state.epoch()
+
+    async def _close_gates(self) -> None:
+        """Whoever built this epoch may have died before it shut out the ones before for good."""
+        epoch = self._state.epoch()
+        if self._closed != epoch and self._claims is not None:
+            shards = self._claims.shards
+            await exchange_async(self._client, close_commands(self._state.namespace, shards, epoch - 1))
+            self._closed = epoch
+
+    async def _look_for_loss(self, facts: ServerFacts) -> None:
+        """Raises StateLost, the epoch withdrawn, when the server evicted keys or forgot what it had acknowledged."""
+        claims, epoch = self._known_claims(), self._state.epoch()
+        known = claims.known(epoch)  # before asking: others are acknowledged meanwhile
+        found = await exchange_async(self._client, claims.gates())
+        if missing := sum(max(0, a - int(b or 0)) for a, b in zip(known, found, strict=True)):
+            await self._withdraw(epoch, f"{missing} acknowledged decisions are gone from the log")
+        elif evicted := facts.evicted_since(*self._state.built_on):
+            await self._withdraw(epoch, f"{evicted} keys were evicted")
+
+    async def _withdraw(self, epoch: int, reason: str) -> None:
+        await exchange_async(self._client, [withdraw_command(self._state.calls.epoch_key, epoch, reason)])
+        raise StateLost(
+            f"The online state of epoch {epoch} cannot be trusted: {reason}. Run `spearhead state rebuild`; the sensor "
+            "rebuild_lost_state does so by itself."
+        )
 
     async def claim_and_apply(
         self, submissions: Sequence[Submission], deadline: float
@@ -111,10 +175,9 @@ class Store:
         claims = await self._claim(submissions, deadline)
         ours = [place for place, claim in enumerate(claims) if claim.standing is Standing.OURS]
         applied: list[Applied | None] = [None] * len(submissions)
-        try:
-            found = await self._apply([submissions[place] for place in ours], deadline)
-        except StoreUnavailable as error:
-            return claims, error
+        found = await self.apply([submissions[place] for place in ours], deadline)
+        if isinstance(found, StoreUnavailable):
+            return claims, found
         for place, each in zip(ours, found, strict=True):
             applied[place] = each
         return claims, applied
@@ -140,25 +203,61 @@ class Store:
                 )
         return found
 
-    async def _apply(self, submissions: Sequence[Submission], deadline: float) -> list[Applied]:
+    async def apply(
+        self, submissions: Sequence[Submission], deadline: float
+    ) -> list[Applied] | StoreUnavailable:
+        """Apply events that are ours, once a rebuild that is handing over has done so."""
         if not submissions:
             return []
-        if not self._has_state:
-            raise StoreUnavailable(STATE_UNAVAILABLE, self.problem or "There is no online state yet.")
         try:
+            if not self._has_state:
+                raise self._no_state()
+            await self._wait_for_flip(time.monotonic() + _left(deadline) * FLIP_SHARE)
             async with asyncio.timeout(_left(deadline) * SHARE):
                 return await self._state.apply_many([(each.event, each.event_id) for each in submissions])
-        except TimeoutError as error:
-            raise _too_slow() from error
+        except StoreUnavailable as error:
+            return error
+        except TimeoutError:
+            return _too_slow()
+        except StateLost as error:
+            self._forget_state(str(error), lost=True)
+            return StoreUnavailable(STATE_LOST, str(error))
         except (StateError, RedisError) as error:
-            raise StoreUnavailable(STATE_UNAVAILABLE, str(error)) from error
+            return StoreUnavailable(STATE_UNAVAILABLE, str(error))
 
-    async def finish(
-        self, finished: Sequence[tuple[Submission, bytes, bytes]], deadline: float
-    ) -> list[Claim]:
-        """Log decisions and store their answers: (submission, answer, record) each. One round trip.
+    async def read(self, entity: str, id: str, as_of_ms: int) -> EntityFeatures:
+        """The features of one entity, see AsyncOnlineState.read. Raises StateError."""
+        if not self.breaker.allows():
+            raise StoreUnavailable(REDIS_UNREACHABLE, "Redis did not answer lately and is not asked now.")
+        if not self._has_state:
+            raise self._no_state()
+        return await self._state.read(entity, id, as_of_ms)
 
-        With the log elsewhere it takes two, and the append between them. Raises StoreUnavailable, also when it did not end by
+    def _no_state(self) -> StoreUnavailable:
+        code = STATE_LOST if self._lost else STATE_UNAVAILABLE
+        return StoreUnavailable(code, self.problem or "There is no online state yet.")
+
+    async def _wait_for_flip(self, until: float) -> None:
+        """Return once the fence that stopped a decision is gone. Raises StoreUnavailable when that takes too long."""
+        while time.monotonic() < self._fenced[1]:
+            if time.monotonic() >= until:
+                metrics.FENCED.labels("degraded").inc()
+                raise StoreUnavailable(
+                    STATE_REBUILDING, "The online state is being handed over to a new epoch."
+                )
+            if time.monotonic() - self._polled >= FENCE_POLL_S:
+                self._polled = time.monotonic()
+                epoch = await self._client.get(self._state.calls.epoch_key)
+                if epoch is None or int(epoch) != self._fenced[0]:
+                    self._fenced = (0, 0.0)
+                    return
+            await asyncio.sleep(FENCE_POLL_S)
+
+    async def finish(self, finished: Sequence[Finished], deadline: float) -> list[Claim]:
+        """Log decisions and store their answers. One round trip.
+
+        With the log elsewhere it takes two, and the append between them. FENCED or LOST in a reply: that decision was not
+        logged; apply the payment anew and decide again. Raises StoreUnavailable, also when it did not end by
         `deadline`; then nothing is known to be logged, and a retry of the payment settles it.
         """
         work = self._finish(self._known_claims(), finished)
@@ -187,33 +286,39 @@ class Store:
         if not task.cancelled():
             task.exception()  # told already: the answer said that it was not logged
 
-    async def _finish(
-        self, claims: Claims, finished: Sequence[tuple[Submission, bytes, bytes]]
-    ) -> list[Claim]:
-        if self._elsewhere is not None:
-            return await self._finish_elsewhere(claims, finished)
-        replies = await self._send(
-            [claims.finish(each.event_id, each.body, answer, record) for each, answer, record in finished]
-        )
-        return [Claims.read(reply) for reply in replies]
-
-    async def _finish_elsewhere(
-        self, claims: Claims, finished: Sequence[tuple[Submission, bytes, bytes]]
-    ) -> list[Claim]:
-        if not self.log_breaker.allows():
+    async def _finish(self, claims: Claims, finished: Sequence[Finished]) -> list[Claim]:
+        if self._elsewhere is not None and not self.log_breaker.allows():
             raise StoreUnavailable(LOG_UNREACHABLE, "The log did not answer lately and is not asked now.")
-        replies = await self._send(
-            [claims.stage(each.event_id, each.body, answer, record) for each, answer, record in finished]
-        )
-        found = [Claims.read(reply) for reply in replies]
+        found: dict[int, Claim] = {}
+        waiting, give_up = list(range(len(finished))), time.monotonic() + HOLD_S
+        while waiting:
+            replies = await self._send([self._finishing(claims, finished[place]) for place in waiting])
+            found.update(zip(waiting, map(Claims.read, replies), strict=True))
+            await self._append([(finished[place], found[place]) for place in waiting])
+            waiting = [place for place in waiting if found[place].standing is Standing.HELD]
+            if waiting and time.monotonic() > give_up:
+                raise StoreUnavailable(STATE_REBUILDING, "A rebuild holds the log for longer than it may.")
+            if waiting:
+                metrics.FENCED.labels("held").inc(len(waiting))
+                await asyncio.sleep(FENCE_POLL_S)
+        for place, claim in found.items():
+            await self._learn(claims, claim, finished[place])
+        return [found[place] for place in range(len(finished))]
+
+    def _finishing(self, claims: Claims, finished: Finished) -> Command:
+        submission, answer, record, epoch = finished
+        make = claims.finish if self._elsewhere is None else claims.stage
+        return make(submission.event_id, submission.body, answer, record, epoch=epoch)
+
+    async def _append(self, staged: Sequence[tuple[Finished, Claim]]) -> None:
+        """Append what was staged by this process to a log that is elsewhere."""
         ours = [
             (submission, Claim(Standing.STAGED, answer=answer, record=record))
-            for claim, (submission, answer, record) in zip(found, finished, strict=True)
-            if claim.standing is Standing.OURS
+            for (submission, answer, record, _), claim in staged
+            if self._elsewhere is not None and claim.standing is Standing.OURS
         ]
         if ours and not await self._settled(ours):
             raise StoreUnavailable(LOG_UNREACHABLE, "The log does not answer.")
-        return found
 
     async def _settled(self, staged: Sequence[tuple[Submission, Claim]]) -> bool:
         """Append staged decisions and settle their claims; False when the log did not confirm them."""
@@ -235,6 +340,19 @@ class Store:
                 ]
             )
         return True
+
+    async def _learn(self, claims: Claims, claim: Claim, of: Finished) -> None:
+        submission, _, _, epoch = of
+        if claim.standing is Standing.OURS:
+            claims.note(submission.event_id, claim, epoch)
+        elif claim.standing is Standing.FENCED:
+            metrics.FENCED.labels("refused").inc()
+            self._fenced = (epoch, time.monotonic() + claim.lease_ms / 1000)
+        elif claim.standing is Standing.LOST and self._has_state:
+            try:
+                await self._withdraw(epoch, "acknowledged decisions are gone from the log")
+            except StateLost as error:
+                self._forget_state(str(error), lost=True)
 
     def _known_claims(self) -> Claims:
         if self._claims is None or not self.breaker.allows():

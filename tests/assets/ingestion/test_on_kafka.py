@@ -109,6 +109,7 @@ def test_transactions_of_a_producer_leave_no_gap_and_no_stall_in_the_lake(
     assert log.read(shard, 36, 36, 1).end == 36
 
 
+@pytest.mark.slow  # test_interleavings does it within a process
 def test_a_run_killed_between_two_commits_loses_and_doubles_nothing(
     kafka_settings: Settings, log: Log, event: MakeEvent
 ) -> None:

@@ -3,13 +3,17 @@
 import json
 import socket
 import threading
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from fraud_assets.ingestion import run_ingest, verify
 from fraud_assets.lake import open_lake
+from fraud_assets.lake.files import prune_log, remove_table, table_names
+from fraud_assets.lake.upkeep import keep_up
 from fraud_assets.quarantine import Mapping, Selection, StateCounts, replay, state_counts
 from fraud_assets.quarantine.mapping import Step
 from fraud_core.contracts import load_contracts
@@ -101,3 +105,19 @@ def test_a_store_that_does_not_answer_is_named(tmp_path: Path) -> None:
 def test_another_kind_of_address_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LakeError, match="s3://"):
         open_lake(load_settings(_env_file=None, home=tmp_path, lake="gs://bucket"))
+
+
+def test_tables_in_an_object_store_are_kept_up(object_store: str, tmp_path: Path) -> None:
+    lake = open_lake(in_store(object_store, tmp_path))
+    lake.create("kept/up", {"a": pl.Int64()})
+    for number in range(6):
+        row = pl.DataFrame({"a": [number]})
+        lake.append(lake.table("kept/up"), row, {"s": number + 1})
+    assert "kept/up" in table_names(lake)
+    done = keep_up(lake, "kept/up", vacuum_after_h=24)
+    assert (done.before.files, done.after.files, done.after.rows) == (6, 1, 6)
+    assert prune_log(lake, "kept/up", keep=0, grace=timedelta(0)) > 5
+    assert lake.committed(lake.table("kept/up"), "s") == 6
+    assert sorted(lake.scan("kept/up").collect()["a"]) == list(range(6))
+    assert remove_table(lake, "kept/up") > 0
+    assert "kept/up" not in table_names(lake)

@@ -1,0 +1,180 @@
+"""Is the online state what a fold of the history gives? A sample of entities, or all, compared slot by slot.
+
+The fold's state is written to a scratch epoch and read by the same read-only function as the live one, so the comparison
+does not depend on how states lie in bytes. Under traffic the live state is read first; the history is then followed on the
+log and cut at the seq that was read. What cannot be brought to the same seq is looked at again, then counted as in flight.
+"""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import polars as pl
+from redis.exceptions import RedisError
+
+from fraud_assets.lake import Lake, read_history
+from fraud_assets.online_state.epochs import epoch_registry
+from fraud_assets.online_state.history import LiveHistory
+from fraud_assets.online_state.tail import Tail
+from fraud_core.contracts import Contracts
+from fraud_core.errors import StateError
+from fraud_core.features import (
+    EntityFeatures,
+    FeatureSet,
+    OnlineState,
+    open_state_client,
+    up_to,
+    write_states,
+)
+from fraud_core.features.layout import GRACE_MS
+from fraud_core.features.wire import exchange
+from fraud_core.log import Log, Shard
+from fraud_core.settings import Settings
+
+SCRATCH = 0
+"""No rebuild ever gets this number; its keys are deleted after each comparison and swept with abandoned epochs."""
+_BATCH = 500
+_NAMED = 20
+
+
+@dataclass
+class StateProof:
+    """What a comparison found."""
+
+    epoch: int
+    compared: int = 0
+    differing: int = 0
+    in_flight: int = 0
+    """Entities whose live state is ahead of what is logged: a payment on its way, or an update that nobody logged."""
+    differences: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Nothing differs."""
+        return not self.differing
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"ok": self.ok, **self.__dict__}
+
+
+def verify_state(
+    settings: Settings,
+    lake: Lake,
+    log: Log,
+    contracts: Contracts,
+    features: FeatureSet,
+    *,
+    sample: int = 200,
+    seed: int = 1,
+) -> StateProof:
+    """Compare `sample` entities of each kind (0: all). Raises StateError where there is no state to compare."""
+    client = open_state_client(settings)
+    try:
+        state = OnlineState(client, features, settings.namespace)
+        state.load()
+        return _Verify(settings, lake, log, contracts, state).run(sample, seed)
+    except RedisError as error:
+        raise StateError(f"The online state cannot be compared: {error}. Check Redis.") from error
+    finally:
+        client.close()
+
+
+class _Verify:
+    def __init__(
+        self, settings: Settings, lake: Lake, log: Log, contracts: Contracts, state: OnlineState
+    ) -> None:
+        self.settings, self.lake, self.log, self.contracts, self.state = settings, lake, log, contracts, state
+        self.features, self.client = state.features, state.client
+        self.proof = StateProof(state.epoch())
+
+    def run(self, sample: int, seed: int) -> StateProof:
+        """Compare, then look once more at what was in flight."""
+        history, tail = self._history()
+        chosen = random.Random(seed)
+        for entity in self.features.plans:
+            ids = sorted(history.ids(entity))
+            mine = ids if not sample or sample >= len(ids) else chosen.sample(ids, sample)
+            for start in range(0, len(mine), _BATCH):
+                batch = mine[start : start + _BATCH]
+                again = self._compare(history, tail, entity, batch)
+                if again:
+                    left = self._compare(history, tail, entity, again)
+                    self.proof.in_flight += len(left)
+        return self.proof
+
+    def _history(self) -> tuple[LiveHistory, Tail]:
+        """What the current epoch knows: what its rebuild had read, and all that was logged in it since."""
+        table = self.lake.table("transactions")
+        decisions = {
+            shard: self.lake.committed(table, shard.app_id) for shard in self.log.shards("decisions")
+        }
+        epochs = epoch_registry(self.lake)
+        self._read_by_rebuild = up_to(cast("dict[Shard, int]", epochs.get(self.proof.epoch, {})))
+        within = self._read_by_rebuild | (pl.col("_epoch") == self.proof.epoch)
+        latest = datetime.now(UTC)
+        read_from = latest - self.features.horizon - timedelta(milliseconds=GRACE_MS)
+        events, labels = read_history(self.lake, self.contracts, read_from, within)
+        history = LiveHistory(self.features, events, labels, epochs, SCRATCH)
+        tail = Tail(self.log, self.contracts, decisions)
+        self._follow(history, tail)
+        return history, tail
+
+    def _follow(self, history: LiveHistory, tail: Tail) -> None:
+        while (rows := tail.read(20_000)) is not None:
+            history.add(rows.filter(self._read_by_rebuild | (pl.col("_epoch") == self.proof.epoch)))
+
+    def _compare(self, history: LiveHistory, tail: Tail, entity: str, ids: list[str]) -> list[str]:
+        """Compare some entities; returns those whose live state was ahead of the log."""
+        online = list(self._read(self.proof.epoch, entity, ids))
+        self._follow(history, tail)
+        upto = {each.id: each.seq for each in online if each.seen}
+        scratch = self._scratch(history, entity, upto, ids)
+        again = []
+        for live, folded in zip(online, scratch, strict=True):
+            if live.seq > folded.seq and folded.seen:
+                again.append(live.id)
+                continue
+            self.proof.compared += 1
+            if words := _difference(live, folded):
+                self.proof.differing += 1
+                if len(self.proof.differences) < _NAMED:
+                    self.proof.differences.append(f"{entity} {live.id}: {words}")
+        return again
+
+    def _scratch(
+        self, history: LiveHistory, entity: str, upto: dict[str, int], ids: list[str]
+    ) -> list[EntityFeatures]:
+        namespace = self.settings.namespace
+        items = list(history.touched(namespace, entity, set(ids), (self.proof.epoch, upto)))
+        try:
+            write_states(self.client, items)
+            return list(self._read(SCRATCH, entity, ids))
+        finally:
+            exchange(self.client, [("UNLINK", item.key) for item in items])
+
+    def _read(self, epoch: int, entity: str, ids: list[str]) -> Iterator[EntityFeatures]:
+        calls = self.state.calls
+        replies = exchange(self.client, [calls.read_command(epoch, entity, id, 0) for id in ids])
+        for id, reply in zip(ids, replies, strict=True):
+            if isinstance(reply, RedisError):
+                raise reply
+            yield calls.decode_read(epoch, entity, id, 0, reply)
+
+
+def _difference(live: EntityFeatures, folded: EntityFeatures) -> str:
+    if live.seen != folded.seen:
+        return "online only" if live.seen else f"missing online, {folded.seq} payments in the fold"
+    if live.seq != folded.seq:
+        return f"seq {live.seq} online, {folded.seq} in the fold"
+    if live.clock_ms != folded.clock_ms:
+        return f"clock {live.clock_ms} online, {folded.clock_ms} in the fold"
+    names = [
+        f"{name} {value!r} online, {folded.values[name]!r} in the fold"
+        for name, value in live.values.items()
+        if value != folded.values[name]
+        and not (value != value and folded.values[name] != folded.values[name])  # noqa: PLR0124
+    ]
+    return "; ".join(names[:3])

@@ -1,0 +1,169 @@
+"""A rebuild that dies, twice at once, and what is left of it; the state compared with a fold; a loss that is seen."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from fraud_assets.ingestion import run_ingest
+from fraud_assets.ingestion.failpoint import STATE_FAILPOINTS
+from fraud_assets.lake import Lake, open_lake
+from fraud_assets.online_state import StateBuild, rebuild_state, sweep_abandoned
+from fraud_assets.online_state.condition import lost_state
+from fraud_assets.online_state.status import state_status
+from fraud_assets.online_state.verify import verify_state
+from fraud_core.errors import StateError
+from fraud_core.features import FeatureSet, OnlineState
+from fraud_core.features.handover import Handover
+from fraud_core.log import Log, open_log
+from fraud_core.settings import Settings
+from tests.assets.history import decide, declarations, ingested_past, now_payments
+from tests.assets.monitoring.test_parity import compare
+
+pytestmark = pytest.mark.valkey
+
+
+class Died(BaseException):
+    """The process is gone; nothing is tidied up."""
+
+
+@pytest.fixture
+def lake(settings: Settings) -> Lake:
+    return open_lake(ingested_past(settings, days=2))
+
+
+@pytest.fixture
+def log(settings: Settings) -> Iterator[Log]:
+    opened = open_log(settings)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def features(settings: Settings) -> FeatureSet:
+    return declarations(settings)[1]
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(settings.redis_address) as opened:
+        yield opened
+
+
+def rebuild(settings: Settings, lake: Lake, log: Log, **more: Any) -> StateBuild:
+    return rebuild_state(settings, lake, log, *declarations(settings), **more)
+
+
+def die_at(settings: Settings, lake: Lake, log: Log, point: str, client: redis.Redis) -> None:
+    """A rebuild killed at a step: lease and fence stay, until their time is up."""
+
+    def hit(passed: str) -> None:
+        if passed == point:
+            raise Died
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Handover, "release", lambda self: None)
+        patch.setattr(Handover, "lift", lambda self: None)
+        with pytest.raises(Died):
+            rebuild(settings, lake, log, failpoint=hit)
+    with pytest.raises(StateError, match="another is under way"):
+        rebuild(settings, lake, log)
+    client.delete("{spearhead:epoch}:lease")  # its time is up
+
+
+QUICK = ("state_drained", "state_flipped")
+
+
+@pytest.mark.parametrize(
+    "point",
+    [*QUICK, *(pytest.param(each, marks=pytest.mark.slow) for each in STATE_FAILPOINTS if each not in QUICK)],
+)
+def test_a_rebuild_that_died_is_gone_on_with(
+    settings: Settings, lake: Lake, log: Log, client: redis.Redis, point: str
+) -> None:
+    settings = settings.changed(state_fence_s=0.5)
+    rebuild(settings, lake, log)
+    payments = now_payments(24)
+    decide(settings, payments[:8])
+    run_ingest(settings)
+    decide(settings, payments[8:12])  # not in the lake yet
+    die_at(settings, lake, log, point, client)
+    if point not in ("state_flipped", "state_closed", "state_swept"):
+        decide(settings, payments[12:16])  # by the old epoch, which stands
+    done = rebuild(settings, lake, log)
+    assert done.rebuilt.epoch == 2
+    assert done.resumed == (point != "state_leased")
+    decide(settings, payments[16:])
+    run_ingest(settings)
+    parity = compare(settings, lake)
+    assert parity.first_difference is None
+    assert parity.compared == parity.decisions >= 20
+    proof = verify_state(settings, lake, log, *declarations(settings), sample=0)
+    assert (proof.differences, proof.in_flight) == ([], 0)
+    assert {key.split(b":")[1] for key in client.scan_iter("spearhead:[0-9]*:{*")} == {b"2"}
+    assert client.hgetall("{spearhead:epoch}:rebuild") == {}
+
+
+def test_a_changed_entity_is_found_and_named(
+    settings: Settings, lake: Lake, log: Log, client: redis.Redis
+) -> None:
+    rebuild(settings, lake, log)
+    declared = declarations(settings)
+    keys = [key for key in client.scan_iter("spearhead:1:{account:*") if key.endswith(b"}")]
+    first, second = sorted(keys)[:2]
+    client.delete(first)
+    client.setrange(second, 0, (77).to_bytes(6, "little"))
+    proof = verify_state(settings, lake, log, *declared, sample=0)
+    assert proof.differing + proof.in_flight == 2
+    assert any(
+        first.split(b":")[3].rstrip(b"}").decode() in words and "missing online" in words
+        for words in proof.differences
+    )
+    partly = verify_state(settings, lake, log, *declared, sample=3)
+    assert 0 < partly.compared <= 12
+
+
+def test_status_says_what_there_is(settings: Settings, lake: Lake, log: Log, features: FeatureSet) -> None:
+    assert "spearhead state rebuild" in state_status(settings, lake, log, features)["problem"]
+    rebuild(settings, lake, log, reason="a test")
+    found = state_status(settings, lake, log, features)
+    assert (found["epoch"], found["problem"], found["under_way"]) == (1, None, None)
+    assert found["entities"]["account"] > 0
+    [past] = found["rebuilds"]
+    assert (past["epoch"], past["reason"], past["attempts"]) == (1, "a test", 1)
+    assert past["fence_ms"] > 0
+
+
+def test_a_loss_is_seen_and_a_state_that_was_never_built_is_none(
+    settings: Settings, lake: Lake, log: Log, features: FeatureSet, client: redis.Redis
+) -> None:
+    assert lost_state(settings, lake, features) is None
+    rebuild(settings, lake, log)
+    assert lost_state(settings, lake, features) is None
+    rebuild(settings, lake, log)
+    client.set("spearhead:epoch", 1)
+    assert "an older copy" in (lost_state(settings, lake, features) or "")
+    client.delete("spearhead:epoch")
+    assert "wiped" in (lost_state(settings, lake, features) or "")
+    client.set("{spearhead:epoch}:lost", "3 keys were evicted")
+    assert lost_state(settings, lake, features) == "3 keys were evicted"
+
+
+def test_abandoned_epochs_are_swept_in_bounded_steps(
+    settings: Settings, lake: Lake, log: Log, features: FeatureSet, client: redis.Redis
+) -> None:
+    rebuild(settings, lake, log)
+    state = OnlineState(client, features, settings.namespace)
+    state.load()
+    client.mset({f"spearhead:7:{{account:{number}}}": b"x" for number in range(2500)})
+    assert sweep_abandoned(settings, features, most=1000) < 2500
+    sweep_abandoned(settings, features)
+    assert not list(client.scan_iter("spearhead:7:*"))
+    assert list(client.scan_iter("spearhead:1:{account:*"))
+
+
+def test_a_rate_is_kept(settings: Settings, lake: Lake, log: Log) -> None:
+    keys = sum(rebuild(settings, lake, log).rebuilt.entities.values())
+    slow = rebuild(settings, lake, log, rate=keys)
+    assert slow.seconds > 1

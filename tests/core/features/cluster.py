@@ -1,0 +1,41 @@
+"""A cluster of three embedded servers, without replicas."""
+
+import subprocess
+import time
+from pathlib import Path
+
+import redis
+
+from fraud_core.log.valkey import valkey_command, wait_ready
+from tests.serving.samples import free_ports
+
+SLOTS = 16384
+
+
+def start_cluster(folder: Path) -> tuple[list[subprocess.Popen[bytes]], list[int]]:
+    """Start it and return when all slots are served: processes, ports."""
+    ports, processes = free_ports(3), []
+    for port in ports:
+        home = folder / str(port)
+        home.mkdir()
+        command = [*valkey_command(home, port, appendfsync="no"), "--cluster-enabled", "yes"]
+        processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+    for place, port in enumerate(ports):
+        wait_ready(f"redis://127.0.0.1:{port}/0")
+        with redis.Redis(port=port) as node:
+            first, last = SLOTS * place // 3, SLOTS * (place + 1) // 3 - 1
+            node.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
+            node.execute_command("CLUSTER", "SET-CONFIG-EPOCH", place + 1)
+    with redis.Redis(port=ports[0]) as node:
+        for port in ports[1:]:
+            node.execute_command("CLUSTER", "MEET", "127.0.0.1", port)
+    deadline = time.monotonic() + 30
+    for port in ports:
+        with redis.Redis(port=port) as node:
+            while (
+                "cluster_state:ok" not in node.execute_command("CLUSTER", "INFO").decode()
+                or len(node.execute_command("CLUSTER", "NODES").decode().split("\n")) < 4
+            ):
+                assert time.monotonic() < deadline, "the cluster did not form"
+                time.sleep(0.05)
+    return processes, ports
