@@ -196,6 +196,11 @@ class Claims:
             shard = self.shard(event_id)
             self._appended[shard] = max(self._appended[shard], claim.appended)
 
+    def remember(self, other: "Claims") -> None:
+        """Know what another knew, over a connection that was lost: a server that comes back is measured by it."""
+        if other.shards == self.shards:
+            self._epoch, self._appended = other._epoch, list(other._appended)  # noqa: SLF001
+
     def gates(self) -> list[Command]:
         """Ask how many decisions each shard was given."""
         return [("HGET", gate_key(self._namespace, shard), "appended") for shard in range(self.shards)]

@@ -108,7 +108,10 @@ class Store:
         """Connect, load what Redis must know, notice what is wrong; called in the background. Never raises."""
         try:
             if self._claims is None or self.problem:
-                self._claims = await asyncio.to_thread(self._make_claims)
+                made, known = await asyncio.to_thread(self._make_claims), self._claims
+                if known is not None:
+                    made.remember(known)
+                self._claims = made
                 await self._load_scripts()
             self.facts = await read_facts_async(self._client)
             if problem := self.facts.problem():

@@ -195,7 +195,9 @@ def test_a_server_that_forgot_what_it_acknowledged_loses_its_epoch(
         for number in range(6):
             await score(runtime, payment(number))
         with redis.Redis.from_url(alive.redis_address) as client:
+            runtime.store.problem = "The connection was lost."  # as it is in a fail-over
             client.hincrby(gate_key("spearhead", 0), "appended", -2)  # as a replica that lags behind
+            await runtime.store.tend()
             [outcome] = await score(runtime, payment(7))
             answer = json.loads(outcome.content)
             assert (answer["fallback_reason"], answer["degraded"], answer["logged"]) == (
