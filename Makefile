@@ -36,9 +36,10 @@ $(STAMPS)/venv: requirements/bootstrap.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
 	@mkdir -p $(STAMPS) && touch $@
 
+# Compiled now, once: where PYTHONDONTWRITEBYTECODE is set every process would compile its imports again.
 $(STAMPS)/packages: $(STAMPS)/venv $(REQUIREMENTS)
 	@echo "Installing packages from $(REQUIREMENTS)"
-	@$(UV) pip install --python $(BIN)/python --require-hashes -r $(REQUIREMENTS) || { \
+	@$(UV) pip install --compile-bytecode --python $(BIN)/python --require-hashes -r $(REQUIREMENTS) || { \
 	  echo "uv could not install them; trying pip, which knows this machine's own settings for registries"; \
 	  $(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r $(REQUIREMENTS); }
 	@touch $@
