@@ -69,7 +69,7 @@ def lake_upkeep(context: dg.AssetExecutionContext, platform: Platform) -> dg.Mat
     code_version="1",
     freshness_policy=_DAILY,
     description=(
-        "Dagster's own storage: finished runs older than SPEARHEAD_RETAIN_RUNS_DAYS are removed with their events; those that hold "
+        "One upkeep of Dagster's own storage: finished runs older than SPEARHEAD_RETAIN_RUNS_DAYS are removed with their events; those that hold "
         "an asset's or partition's last materialization, or a check's last result, stay."
     ),
 )

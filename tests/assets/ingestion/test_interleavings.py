@@ -146,6 +146,7 @@ def test_no_order_of_deaths_and_meetings_loses_or_doubles_an_event(
     reconcile(*drills(seed), rounds=8, path=tmp_path / "manifest.json")
 
 
+@pytest.mark.slow
 @pytest.mark.kafka
 def test_on_kafka_no_order_of_deaths_and_meetings_loses_or_doubles_an_event(
     kafka_settings: Settings, make_drill: MakeDrill, tmp_path: Path

@@ -64,9 +64,9 @@ def test_a_lake_in_an_object_store_is_ingested_exactly_once(
 
 @pytest.mark.valkey
 def test_a_refused_event_of_a_lake_in_an_object_store_comes_back_once(
-    store: str, tmp_path: Path, valkey_url: str
+    object_store: str, tmp_path: Path, valkey_url: str
 ) -> None:
-    settings = in_store(store, tmp_path, redis_url=valkey_url).changed(lake="s3://lake/refused")
+    settings = in_store(object_store, tmp_path, redis_url=valkey_url).changed(lake="s3://lake/refused")
     example = load_contracts(PACKAGED_CONTRACTS).transactions.example()
     log = open_log(settings)
     log.append("transactions", [json_entry(json.dumps({**example, "country": "UK"}).encode())])

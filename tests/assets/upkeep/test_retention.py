@@ -108,6 +108,7 @@ def test_an_interrupted_pass_counts_for_nothing(
     assert verify(judged).ok
 
 
+@pytest.mark.slow
 def test_joined_ranges_of_the_ledger_prove_the_same(settings: Settings, tmp_path: Path) -> None:
     for _ in range(5):
         produce_past(settings, days=1)

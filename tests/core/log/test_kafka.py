@@ -184,6 +184,7 @@ def test_a_topic_made_again_is_another_life(kafka_settings: Settings, log: Log) 
     anew.close()
 
 
+@pytest.mark.slow
 def test_a_broker_that_was_killed_loses_nothing_that_was_confirmed(
     kafka_session: KafkaBroker, kafka_settings: Settings, log: Log
 ) -> None:
@@ -285,6 +286,7 @@ def test_a_missing_topic_is_named_with_the_command_that_makes_it(kafka_settings:
         log.shards("nothing")
 
 
+@pytest.mark.slow
 def test_a_log_by_tls_and_sasl_is_the_same_log(
     kafka_session: KafkaBroker, kafka_settings: Settings, log: Log
 ) -> None:

@@ -128,7 +128,7 @@ def test_the_service_scores_repeats_refuses_and_documents(serving: Settings) -> 
         metrics = client.get("/metrics").text
         assert 'spearhead_requests_total{endpoint="score",status="422"} 1.0' in metrics
         assert "nothing" not in metrics
-        assert client.get("/v1/model").json()["champion"]["features"] == 53
+        assert client.get("/v1/model").json()["champion"]["features"] == len(default_features().names)
 
 
 @pytest.mark.triton
