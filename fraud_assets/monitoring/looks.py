@@ -17,6 +17,7 @@ from fraud_assets.features import FEATURES
 from fraud_assets.ingestion.ledger import ledger_rows
 from fraud_assets.lake import LEDGER, STREAMS, Lake, open_lake, quarantine_of
 from fraud_assets.lake.files import LOG, files_of
+from fraud_assets.lake.store import probe_store
 from fraud_assets.quality.results import ANY, DATA_QUALITY, read_results
 from fraud_assets.quarantine.states import state_counts
 from fraud_assets.runs.client import DagsterClient
@@ -93,6 +94,8 @@ class LakeLook:
         self._refused: tuple[int, list[Metric]] = (-1, [])
 
     def __call__(self) -> list[Metric]:
+        if self._settings.lake_marker:  # a volume that is not mounted any more must not pass for an empty lake
+            probe_store(self._settings)
         names = [*STREAMS, *map(quarantine_of, STREAMS), LEDGER, DATA_QUALITY, FEATURES]
         found = {name: self._table(self._lake, name) for name in names if self._lake.exists(name)}
         texts = {
