@@ -94,7 +94,9 @@ class LakeLook:
         self._refused: tuple[int, list[Metric]] = (-1, [])
 
     def __call__(self) -> list[Metric]:
-        if self._settings.lake_marker:  # a volume that is not mounted any more must not pass for an empty lake
+        if (
+            self._settings.lake_marker
+        ):  # a volume that is not mounted any more must not pass for an empty lake
             probe_store(self._settings)
         names = [*STREAMS, *map(quarantine_of, STREAMS), LEDGER, DATA_QUALITY, FEATURES]
         found = {name: self._table(self._lake, name) for name in names if self._lake.exists(name)}
