@@ -62,6 +62,7 @@ class Runtime:
         )
         self._source = source
         self._task: asyncio.Task[None] | None = None
+        self._stopping = False
         self._decisions: KafkaLog | None = None
 
     async def start(self) -> None:
@@ -108,6 +109,7 @@ class Runtime:
     async def stop(self) -> None:
         """Finish what was begun, end the background task and close the connections."""
         await self.scorer.settle()
+        self._stopping = True
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -186,7 +188,9 @@ class Runtime:
             metrics.DEPENDENCY_UP.labels("triton").set(self.triton_problem() is None)
 
     async def _tend_forever(self) -> None:
-        while True:
+        while (
+            not self._stopping
+        ):  # a cancellation can be lost on its way: asyncio.wait_for of Python 3.11 swallows some
             await asyncio.sleep(TEND_EVERY_S)
             try:
                 await self._tend()

@@ -15,7 +15,9 @@ Epochs: TypeAlias = Mapping[int, Cut]
 """The registry of rebuilds: epoch to its cut."""
 
 RESTART_SHARE = 0.5
-"""A pause in known time longer than this share of the horizon starts a new run of seq: the state may have expired."""
+"""A pause in known time longer than this share of the horizon starts a new run of seq: the state may have expired.
+
+Nobody overtakes across such a pause: writers that meet are moments apart, a horizon is hours at least."""
 
 
 def known_order(events: pl.DataFrame) -> Ints:

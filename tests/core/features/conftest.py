@@ -4,9 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+from hypothesis.vendor.pretty import for_type_by_name
 
 from fraud_core.features import FeatureSet, OnlineState
 from tests.core.features.world import declare
+
+for_type_by_name(FeatureSet.__module__, "FeatureSet", lambda found, printer, cycle: printer.text(repr(found)))
 
 
 @pytest.fixture(scope="session")
