@@ -8,7 +8,7 @@ import polars as pl
 
 from fraud_assets.ingestion.ledger import ledger_rows
 from fraud_assets.lake import Lake
-from fraud_core.log.redis_streams import SEQ_BITS
+from fraud_core.log.redis_ids import SEQ_BITS
 
 _STREAM = "transactions"
 

@@ -10,102 +10,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import redis
-from numpy.typing import NDArray
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from fraud_core.errors import LogError, LogUnavailable, LostRange
 from fraud_core.log.counting import count_by_reading
-from fraud_core.log.framing import JSON_FIELD, from_fields
 from fraud_core.log.pipeline import exchange, pack
-from fraud_core.log.protocol import JSON, NO_VIRTUAL_TIME, Entries, Entry, Kind, Shard, Tally
+from fraud_core.log.protocol import Entries, Entry, Shard, Tally
 from fraud_core.log.range_reply import RangeReply, read_range
+from fraud_core.log.redis_entries import entries_of, framed_entries
+from fraud_core.log.redis_ids import MAX_SEQ, SEQ_ALARM, to_id, to_offset, to_offsets
+from fraud_core.log.redis_scripts import ADVANCE, FATE, TRIM
 from fraud_core.redis_connection import connect_redis
 
-SEQ_BITS = 20
-MAX_SEQ = (1 << SEQ_BITS) - 1
-_SEQ_ALARM = MAX_SEQ - (1 << 17)
-"""Far enough below the limit that every producer's pipelines in flight still fit."""
 _PIPELINE = 1_000
 _MANY = 1_024
 """Entries from which a read takes its reply from the socket in one piece."""
-
-# Trims up to ARGV[1], but behind every registered reader, in one step: a reader that registers is seen or comes after.
-_TRIM = """
-local function parts(id)
-  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
-  return tonumber(ms), tonumber(seq)
-end
-local lowest = ARGV[1]
-local ms, seq = parts(lowest)
-local readers = redis.call('HVALS', KEYS[2])
-for _, position in ipairs(readers) do
-  local m, s = parts(position)
-  if m < ms or (m == ms and s < seq) then lowest, ms, seq = position, m, s end
-end
-return redis.call('XTRIM', KEYS[1], 'MINID', '=', lowest)
-"""
-
-# Moves a reader forward, never back, and keeps count: `passed` holds the entry that a reader has finished and how many
-# events came up to it. A reader at the end has passed all there are, so that a count which went astray comes right there.
-_ADVANCE = """
-local function parts(id)
-  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
-  return tonumber(ms), tonumber(seq)
-end
-local known = redis.call('HGET', KEYS[1], ARGV[1])
-if known then
-  local a, b = parts(known)
-  local m, s = parts(ARGV[2])
-  if m < a or (m == a and s <= b) then return 0 end
-end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-local count
-if redis.call('EXISTS', KEYS[3]) == 1 then
-  local info, last, added = redis.call('XINFO', 'STREAM', KEYS[3])
-  for i = 1, #info, 2 do
-    if info[i] == 'last-generated-id' then last = info[i + 1] end
-    if info[i] == 'entries-added' then added = info[i + 1] end
-  end
-  if last == ARGV[2] then count = added + tonumber(redis.call('GET', KEYS[4]) or '0') end
-end
-if not count and ARGV[3] ~= '' then
-  local mark = redis.call('HGET', KEYS[2], ARGV[1]) or '0-0 0'
-  local id, before = string.match(mark, '^(%S+) (%d+)$')
-  if id == ARGV[3] then count = tonumber(before) + tonumber(ARGV[4]) end
-end
-if count then redis.call('HSET', KEYS[2], ARGV[1], string.format('%s %.0f', ARGV[2], count)) end
-return 1
-"""
-
-
-# What became of a stream's entries, without the first and last of them, which XINFO would send along.
-_FATE = """
-local fate = {0, 0, '0-0'}
-local info = redis.call('XINFO', 'STREAM', KEYS[1])
-for i = 1, #info, 2 do
-  if info[i] == 'entries-added' then fate[1] = info[i + 1] end
-  if info[i] == 'length' then fate[2] = info[i + 1] end
-  if info[i] == 'max-deleted-entry-id' then fate[3] = info[i + 1] end
-end
-return fate
-"""
-
-
-def to_offset(entry_id: bytes | str) -> int:
-    """The offset of a Redis entry id. Raises LogError when the id does not fit."""
-    text = entry_id.decode() if isinstance(entry_id, bytes) else entry_id
-    ms, _, seq = text.partition("-")
-    if int(seq) > MAX_SEQ:
-        raise _too_many(text)
-    return int(ms) << SEQ_BITS | int(seq)
-
-
-def to_id(offset: int) -> str:
-    """The Redis entry id of an offset."""
-    return f"{offset >> SEQ_BITS}-{offset & MAX_SEQ}"
 
 
 class RedisLog:
@@ -128,8 +49,8 @@ class RedisLog:
         )
         # The raw reply of XRANGE, not dictionaries: half the cost of reading.
         self._client.response_callbacks.pop("XRANGE", None)
-        self._trim = self._client.register_script(_TRIM)
-        self._advance = self._client.register_script(_ADVANCE)
+        self._trim = self._client.register_script(TRIM)
+        self._advance = self._client.register_script(ADVANCE)
         self._shards: dict[str, tuple[Shard, ...]] = {}
         self._last_seq: dict[str, int] = {}
         self._bytes_per_entry = 0.0
@@ -182,7 +103,7 @@ class RedisLog:
                 commands = pack(route[chunk], entries[chunk], more)
                 with self._connection() as connection:
                     replies = exchange(connection, commands, len(more) + len(entries[chunk]))
-                offsets += _offsets(replies[len(more) :]).tolist()
+                offsets += to_offsets(replies[len(more) :]).tolist()
         for key, offset in zip(route, offsets, strict=True):
             self._last_seq[key] = offset & MAX_SEQ
         return offsets
@@ -199,14 +120,16 @@ class RedisLog:
     def read(self, shard: Shard, after: int, upto: int, limit: int) -> Entries:
         key = self._key(shard.stream, shard.number)
         commands: tuple[tuple[Any, ...], ...] = (
-            ("EVAL_RO", _FATE, 1, key),
+            ("EVAL_RO", FATE, 1, key),
             ("XRANGE", key, to_id(after), to_id(after), "COUNT", 1),
             ("XRANGE", key, f"({to_id(after)}", to_id(upto), "COUNT", limit),
         )
         if limit >= _MANY and (reply := self._read_many(commands, limit)) is not None:
             self._check_nothing_lost(shard, after, *reply.before)
             return (
-                _entries(shard, reply.raw, after) if reply.raw is not None else _events(shard, reply, after)
+                entries_of(shard, reply.raw, after)
+                if reply.raw is not None
+                else framed_entries(shard, reply, after)
             )
         with self._errors(), self._client.pipeline() as pipe:
             for command in commands:
@@ -215,7 +138,7 @@ class RedisLog:
         if isinstance(raw, redis.RedisError):
             raise LogError(f"Reading shard {shard} of the log failed: {raw}.") from raw
         self._check_nothing_lost(shard, after, fate, first)
-        return _entries(shard, raw, after)
+        return entries_of(shard, raw, after)
 
     def trim(self, shard: Shard, upto: int) -> int:
         key = self._key(shard.stream, shard.number)
@@ -347,13 +270,13 @@ class RedisLog:
 
     def _check_clock(self, key: str) -> None:
         """While the server's clock stands before its last id, ids differ by seq alone: stop before it overflows."""
-        if self._last_seq.get(key, 0) < _SEQ_ALARM:
+        if self._last_seq.get(key, 0) < SEQ_ALARM:
             return
         with self._errors():
             last = self._client.xrevrange(key, count=1)
             seconds, micros = self._client.time()
         ms, seq = (int(part) for part in last[0][0].split(b"-")) if last else (0, 0)
-        if seq >= _SEQ_ALARM and seconds * 1000 + micros // 1000 <= ms:
+        if seq >= SEQ_ALARM and seconds * 1000 + micros // 1000 <= ms:
             raise LogUnavailable(
                 f"The clock of Redis at {self._address} went back behind the last entry of {key}; {seq} entries share "
                 f"its millisecond and {MAX_SEQ} are possible. Append again when the clock has caught up."
@@ -385,58 +308,6 @@ class RedisLog:
             raise LogError(f"Redis at {self._address} refused a command of the log: {error}.") from error
 
 
-def _entries(shard: Shard, raw: list[Any], after: int) -> Entries:
-    count = len(raw)
-    offsets = _offsets([item[0] for item in raw])
-    kinds: list[Kind]
-    payloads: list[bytes]
-    virtual: NDArray[np.int64] = np.full(count, NO_VIRTUAL_TIME, dtype=np.int64)
-    replay_of: dict[int, str] = {}
-    held: dict[int, int] = {}
-    if all(
-        len(item[1]) == 2 and item[1][0] == JSON_FIELD for item in raw
-    ):  # the common case, at a third of the cost
-        kinds, payloads = [JSON] * count, [item[1][1] for item in raw]
-    else:
-        kinds, payloads = [], []
-        for row, (_, fields) in enumerate(raw):
-            kind, payload, virtual[row], origin, events = from_fields(fields)
-            if origin is not None:
-                replay_of[row] = origin
-            if events != 1:
-                held[row] = events
-            kinds.append(kind)
-            payloads.append(payload)
-    return Entries(
-        shard=shard,
-        offsets=offsets,
-        append_ms=offsets >> SEQ_BITS,
-        kinds=kinds,
-        payloads=payloads,
-        virtual_ms=virtual,
-        end=int(offsets[-1]) if count else after,
-        replay_of=replay_of,
-        held=held,
-    )
-
-
-def _events(shard: Shard, reply: RangeReply, after: int) -> Entries:
-    count = len(reply.ms)
-    if count and int(reply.seq.max()) > MAX_SEQ:
-        row = int(reply.seq.argmax())
-        raise _too_many(f"{reply.ms[row]}-{reply.seq[row]}")
-    offsets = (reply.ms << SEQ_BITS) | reply.seq
-    return Entries(
-        shard=shard,
-        offsets=offsets,
-        append_ms=reply.ms,
-        kinds=[JSON] * count,
-        payloads=reply.payloads,
-        virtual_ms=np.full(count, NO_VIRTUAL_TIME, dtype=np.int64),
-        end=int(offsets[-1]) if count else after,
-    )
-
-
 def _more_than_entries(route: Sequence[str], entries: Sequence[Entry]) -> dict[str, int]:
     """By key, how many more events than entries are to be appended; keys without any difference are absent."""
     more: dict[str, int] = {}
@@ -444,20 +315,3 @@ def _more_than_entries(route: Sequence[str], entries: Sequence[Entry]) -> dict[s
         if entry.events != 1:
             more[key] = more.get(key, 0) + entry.events - 1
     return more
-
-
-def _offsets(ids: list[bytes]) -> NDArray[np.int64]:
-    if not ids:
-        return np.empty(0, dtype=np.int64)
-    parts = np.fromstring(b" ".join(ids).replace(b"-", b" ").decode(), dtype=np.int64, sep=" ").reshape(-1, 2)
-    if int(parts[:, 1].max()) > MAX_SEQ:
-        raise _too_many(ids[int(parts[:, 1].argmax())].decode())
-    return (parts[:, 0] << SEQ_BITS) | parts[:, 1]
-
-
-def _too_many(entry_id: str) -> LogError:
-    return LogError(
-        f"Entry id {entry_id} has a sequence number above {MAX_SEQ}, the most that an offset can hold. The clock of Redis "
-        "stood still or went back while more than a million entries came in: let the clock catch up, then move the "
-        "entries of that millisecond to a new stream."
-    )

@@ -11,7 +11,8 @@ import pytest
 from fraud_core.errors import LogError, LostRange
 from fraud_core.log import BLOCK, JSON, Entry, Log, Origin, block_entry, json_entry, open_log
 from fraud_core.log.counting import TallyByReading
-from fraud_core.log.redis_streams import RedisLog, to_id
+from fraud_core.log.redis_ids import to_id
+from fraud_core.log.redis_streams import RedisLog
 from fraud_core.settings import load_settings
 from tests.kafka import kafka_settings
 

@@ -10,7 +10,8 @@ import redis
 
 from fraud_core.errors import LogError, LogUnavailable
 from fraud_core.log import JSON, UNKNOWN, Entry, Log, block_entry, json_entry, open_log
-from fraud_core.log.redis_streams import MAX_SEQ, RedisLog, to_offset
+from fraud_core.log.redis_ids import MAX_SEQ, to_offset
+from fraud_core.log.redis_streams import RedisLog
 from fraud_core.log.shards import check_shards, shards_note
 from fraud_core.settings import Settings
 

@@ -9,7 +9,8 @@ import redis
 
 from fraud_core.errors import LostRange
 from fraud_core.log import Entry, Log, json_entry, open_log
-from fraud_core.log.redis_streams import RedisLog, to_id
+from fraud_core.log.redis_ids import to_id
+from fraud_core.log.redis_streams import RedisLog
 from fraud_core.log.valkey import start_valkey
 from fraud_core.settings import Settings
 
