@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis
 
@@ -11,6 +12,11 @@ from fraud_core.log.kafka_broker import KafkaBroker
 from fraud_core.log.valkey import start_valkey
 from fraud_core.settings import Settings, load_settings
 from tests import kafka
+
+hypothesis.settings.register_profile(
+    "spearhead", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("spearhead")  # a busy machine is no failure: no test judges by time
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.valkey
 seeds = st.integers(0, 2**32 - 1)
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate]  # a seed has no smaller example
 quick = settings(
-    max_examples=20, deadline=None, phases=PHASES, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=10, deadline=None, phases=PHASES, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -54,7 +54,7 @@ def _met(world: World, most: int) -> Iterator[list[dict[str, Any]]]:
 def test_a_million_values_are_equal_offline_and_online(client: redis.Redis, features: FeatureSet) -> None:
     compared = 0
 
-    @quick
+    @settings(quick, max_examples=20)
     @given(seed=seeds, payers=st.integers(1, 8), span_h=st.sampled_from([0.2, 5.0, 30.0, 90.0]))
     def agree(seed: int, payers: int, span_h: float) -> None:
         nonlocal compared
