@@ -6,30 +6,20 @@ Only committed messages are read. A topic that was deleted and made again has an
 Append times are the broker's (LogAppendTime): every reader and every retry must judge by the same clock.
 """
 
-import itertools
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import Any, Final
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from fraud_core.errors import LogError, LostRange
 from fraud_core.log.counting import TallyByReading
-from fraud_core.log.framing import (
-    JSON_FIELD,
-    from_fields,
-)
-from fraud_core.log.kafka_appender import FRAMING_HEADER, HEADER_OF, Appender
+from fraud_core.log.kafka_appender import Appender
 from fraud_core.log.kafka_connection import Connection
+from fraud_core.log.kafka_entries import entries_of
 from fraud_core.log.kafka_positions import Positions
 from fraud_core.log.kafka_reader import OutOfRange, PartitionReader
-from fraud_core.log.protocol import BLOCK, JSON, NO_VIRTUAL_TIME, Entries, Entry, Kind, Shard, Tally
-
-_OURS: Final = "spearhead-"
-_FIELD_OF: Final = {header: field for field, header in HEADER_OF.items()}
-_APPEND_TIME: Final = 2
+from fraud_core.log.kafka_topics import describe, not_append_time, topic_settings
+from fraud_core.log.protocol import Entries, Entry, Shard, Tally
 
 
 class KafkaLog:
@@ -54,8 +44,8 @@ class KafkaLog:
     # -- the interface
 
     def shards(self, stream: str) -> tuple[Shard, ...]:
-        life, count, _ = self._describe(stream)
-        return tuple(Shard(stream, number, life) for number in range(count))
+        topic = describe(self._connection, self.topic(stream))
+        return tuple(Shard(stream, number, topic.life) for number in range(topic.partitions))
 
     def append(
         self,
@@ -78,7 +68,7 @@ class KafkaLog:
         """As `append`, for whoever cannot wait in a thread: the offsets come with the future. The first call to a stream
         asks the broker about it, and waits for the answer."""
         if stream not in self._counts:
-            _, self._counts[stream], _ = self._describe(stream)
+            self._counts[stream] = describe(self._connection, self.topic(stream)).partitions
         count = self._counts[stream]
         if shard is not None and not 0 <= shard < count:
             raise LogError(
@@ -98,7 +88,7 @@ class KafkaLog:
 
     def read(self, shard: Shard, after: int, upto: int, limit: int) -> Entries:
         if upto <= after or limit <= 0:
-            return _entries(shard, [], after)
+            return entries_of(shard, [], after)
         reader = self._readers.get(shard)
         if reader is None:
             reader = self._readers[shard] = PartitionReader(
@@ -114,7 +104,7 @@ class KafkaLog:
                 self._check_life(shard)
                 raise self._lost(shard, after) from None
             raise
-        return _entries(shard, messages, end)
+        return entries_of(shard, messages, end)
 
     def trim(self, shard: Shard, upto: int) -> int:
         """Only where the settings allow it; the topic's own retention rules otherwise."""
@@ -184,29 +174,13 @@ class KafkaLog:
         with self._connection.errors("list its topics"):
             listed = self._connection.admin.list_topics(timeout=min(self._connection.timeout_s, 5.0)).topics
         ours = sorted(name for name in listed if name.startswith(f"{self._namespace}."))
-        for topic, settings in self.topic_settings(ours).items():
+        for topic, settings in topic_settings(self._connection, ours).items():
             if settings.get("message.timestamp.type", "LogAppendTime") != "LogAppendTime":
-                raise _not_append_time(topic, self._connection.servers)
+                raise not_append_time(topic, self._connection.servers)
 
-    def topic_settings(self, topics: Sequence[str]) -> dict[str, dict[str, str]]:
-        """The settings of topics; of those that may not be asked, none."""
-        from confluent_kafka import KafkaException
-        from confluent_kafka.admin import ConfigResource
-
-        if not topics:
-            return {}
-        asked = self._connection.admin.describe_configs(
-            [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics],
-            request_timeout=self._connection.timeout_s,
-        )
-        found: dict[str, dict[str, str]] = {}
-        for resource, answer in asked.items():
-            try:
-                found[resource.name] = {name: entry.value for name, entry in answer.result().items()}
-            except KafkaException as error:
-                if error.args[0].name() not in ("TOPIC_AUTHORIZATION_FAILED", "UNKNOWN_TOPIC_OR_PART"):
-                    raise self._connection.translated(error.args[0], "describe its topics") from error
-        return found
+    def topic_settings(self, streams: Sequence[str]) -> dict[str, dict[str, str]]:
+        """The settings of streams' topics, by topic; of those that may not be asked, none."""
+        return topic_settings(self._connection, [self.topic(stream) for stream in streams])
 
     def _open_appender(self) -> Appender:
         if self._appender is None or self._appender.broken:
@@ -215,36 +189,10 @@ class KafkaLog:
 
     def replicas(self, stream: str) -> int:
         """Copies of the partition that has the fewest."""
-        return self._describe(stream)[2]
-
-    def _describe(self, stream: str) -> tuple[str, int, int]:
-        """The topic's id, which is the life of the log, how many partitions it has, and the fewest copies of one."""
-        from confluent_kafka import KafkaException, TopicCollection
-
-        topic = self.topic(stream)
-        try:
-            with self._connection.errors(f"describe the topic {topic}"):
-                asked = self._connection.admin.describe_topics(
-                    TopicCollection([topic]), request_timeout=self._connection.timeout_s
-                )
-                found = asked[topic].result()
-        except LogError as error:
-            cause = error.__cause__
-            if isinstance(cause, KafkaException) and cause.args[0].name() == "UNKNOWN_TOPIC_OR_PART":
-                raise LogError(
-                    f"The topic {topic} was expected at {self._connection.servers}; there is none. Create it: `spearhead log create`, or "
-                    "kafka-topics.sh "
-                    f"--bootstrap-server {self._connection.servers} --create --topic {topic} --partitions 3 "
-                    "--config message.timestamp.type=LogAppendTime"
-                ) from error
-            raise
-        high, low = found.topic_id.get_most_significant_bits(), found.topic_id.get_least_significant_bits()
-        mask = (1 << 64) - 1
-        copies = min(len(partition.replicas) for partition in found.partitions)
-        return f"{high & mask:016x}{low & mask:016x}", len(found.partitions), copies
+        return describe(self._connection, self.topic(stream)).replicas
 
     def _check_life(self, shard: Shard) -> None:
-        life, _, _ = self._describe(shard.stream)
+        life = describe(self._connection, self.topic(shard.stream)).life
         if life != shard.incarnation:
             raise LostRange(
                 f"The topic {self.topic(shard.stream)} was deleted and created again while shard {shard} was read: its id was "
@@ -285,68 +233,3 @@ class KafkaLog:
             return int(asked[place].result().offset)
 
         return self._connection.ask(f"tell the offsets of {shard}", ask)
-
-
-def _entries(shard: Shard, messages: list[Any], end: int) -> Entries:
-    from confluent_kafka import Message
-
-    count = len(messages)
-    offsets = np.fromiter(map(Message.offset, messages), dtype=np.int64, count=count) + 1
-    times = np.fromiter(
-        itertools.chain.from_iterable(map(Message.timestamp, messages)), dtype=np.int64, count=2 * count
-    ).reshape(count, 2)
-    if (times[:, 0] != _APPEND_TIME).any():
-        raise LogError(
-            f"Offset {int(offsets[times[:, 0] != _APPEND_TIME][0])} of {shard} carries its producer's time; the broker's append "
-            "time was expected (message.timestamp.type=LogAppendTime), for verdicts rest on it. It was appended before the topic "
-            "was set so: create a new topic with that setting and send its events there. Nothing was skipped."
-        )
-    payloads: list[bytes] = list(map(Message.value, messages))
-    kinds: list[Kind] = [JSON] * count
-    virtual: NDArray[np.int64] = np.full(count, NO_VIRTUAL_TIME, dtype=np.int64)
-    replay_of: dict[int, str] = {}
-    held: dict[int, int] = {}
-    if None in payloads:  # a message without a value holds no event: it is kept as what cannot be read
-        payloads = [payload or b"" for payload in payloads]
-    headers = list(map(Message.headers, messages))
-    if any(headers):
-        for row, named in enumerate(headers):
-            if named:
-                fields = _fields(named, payloads[row])
-                found = from_fields(fields)
-                kinds[row], payloads[row], virtual[row] = found.kind, found.payload, found.virtual_ms
-                if found.replay_of is not None:
-                    replay_of[row] = found.replay_of
-                if found.kind == BLOCK:
-                    held[row] = found.events
-    return Entries(
-        shard=shard,
-        offsets=offsets,
-        append_ms=times[:, 1].copy(),
-        kinds=kinds,
-        payloads=payloads,
-        virtual_ms=virtual,
-        end=end,
-        replay_of=replay_of,
-        held=held,
-    )
-
-
-def _fields(headers: list[tuple[str, bytes | None]], payload: bytes) -> list[bytes]:
-    """Our headers as the fields of an entry; those of others (tracing, say) are no matter of ours."""
-    framing, fields = JSON_FIELD, list[bytes]()
-    for name, value in headers:
-        if name == FRAMING_HEADER:
-            framing = value or b""
-        elif name.startswith(_OURS):
-            fields += [_FIELD_OF.get(name, name.encode()), value or b""]
-    return [framing, payload, *fields]
-
-
-def _not_append_time(topic: str, servers: str) -> LogError:
-    return LogError(
-        f"The topic {topic} must carry the broker's append times: message.timestamp.type=LogAppendTime was expected, found "
-        'CreateTime. Verdicts such as "in the future" rest on them. Before anything is sent to it: kafka-configs.sh '
-        f"--bootstrap-server {servers} --alter --entity-type topics --entity-name {topic} --add-config "
-        "message.timestamp.type=LogAppendTime"
-    )

@@ -25,7 +25,7 @@ def check_kafka(settings: Settings) -> Iterable[Check]:
         yield from _of_topics(
             settings,
             {log.topic(stream): log.replicas(stream) for stream in STREAMS},
-            log.topic_settings([log.topic(stream) for stream in STREAMS]),
+            log.topic_settings(STREAMS),
         )
     except LogError as error:
         yield Check("kafka", False, str(error), "`spearhead log create` makes missing topics.")
