@@ -14,11 +14,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from fraud_core.addresses import checked_folder, checked_redis_address, redacted
+from fraud_core.addresses import checked_folder, checked_redis_address, checked_tls_file, redacted
 from fraud_core.errors import SettingsError
+from fraud_core.redis_connection.address import with_tls
 
 PREFIX = "SPEARHEAD_"
 ENV_FILE_VARIABLE = f"{PREFIX}ENV_FILE"
@@ -73,7 +74,15 @@ class Settings(BaseSettings):
     log: Literal["redis", "kafka"] = "redis"
     """Where the log is: redis (streams in the Redis of the online state) or kafka (SPEARHEAD_KAFKA_*)."""
     redis_url: str = ""
-    """Redis or Valkey that holds log and online state (redis://, rediss://, redis+sentinel://). Empty: the embedded Valkey."""
+    """Redis or Valkey that holds log and online state (redis://, redis+sentinel://, redis+cluster://, each with rediss for TLS). Empty: the embedded Valkey."""
+    redis_ca: str = ""
+    """File of the CA certificates (PEM) that the certificates of Redis are checked with, for rediss. Empty: the system's."""
+    redis_certificate: str = ""
+    """File of the client's own certificate (PEM), where Redis asks for one (tls-auth-clients)."""
+    redis_key: str = ""
+    """File of that certificate's private key (PEM). Empty: it stands in the certificate's file."""
+    redis_key_password: SecretStr = SecretStr("")
+    """Password of that key."""
     namespace: str = "spearhead"
     """Prefix of every key in Redis."""
     shards: int = Field(1, ge=1, le=1024)
@@ -219,6 +228,15 @@ class Settings(BaseSettings):
     _check_home = field_validator("home")(checked_folder)
     _check_redis_url = field_validator("redis_url")(checked_redis_address)
 
+    @field_validator("redis_ca", "redis_certificate", "redis_key")
+    @classmethod
+    def _check_tls_file(cls, file: str, info: ValidationInfo) -> str:
+        if file and info.field_name == "redis_key" and not info.data.get("redis_certificate"):
+            raise ValueError(
+                "a key needs its certificate: SPEARHEAD_REDIS_CERTIFICATE was expected to be set"
+            )
+        return checked_tls_file(file, info.data["redis_url"]) if "redis_url" in info.data else file
+
     @cached_property
     def home_path(self) -> Path:
         """`home` as an absolute path."""
@@ -243,8 +261,14 @@ class Settings(BaseSettings):
 
     @cached_property
     def redis_address(self) -> str:
-        """Address of Redis: the one that was set, or the embedded Valkey's."""
-        return self.redis_url or f"redis://{self.host}:{self.valkey_port}/0"
+        """Address of Redis, with its files of TLS: the one that was set, or the embedded Valkey's."""
+        return with_tls(
+            self.redis_url or f"redis://{self.host}:{self.valkey_port}/0",
+            ssl_ca_certs=self.redis_ca,
+            ssl_certfile=self.redis_certificate,
+            ssl_keyfile=self.redis_key,
+            ssl_password=self.redis_key_password.get_secret_value(),
+        )
 
     @cached_property
     def triton_address(self) -> str:

@@ -22,6 +22,7 @@ from fraud_core.features import AsyncOnlineState, FeatureSet, load_features
 from fraud_core.log import json_entry, open_log
 from fraud_core.log.open import open_kafka
 from fraud_core.redis_connection import connect_redis_async
+from fraud_core.redis_connection.address import place
 from fraud_core.settings import Settings
 from fraud_serving.models.live import LiveModels
 from fraud_serving.models.onnxruntime import OnnxRuntimeBackend
@@ -127,7 +128,7 @@ class Runtime:
         if self.store.problem:
             missing["state"] = self.store.problem
         elif self.store.breaker.is_open:
-            missing["state"] = f"Redis does not answer at {self.settings.redis_address.rsplit('@', 1)[-1]}."
+            missing["state"] = f"Redis does not answer at {place(self.settings.redis_address)}."
         if self.store.log_breaker.is_open:
             missing["log"] = f"Kafka does not take decisions at {self.settings.kafka_servers}."
         if self.models.current.problem:

@@ -12,6 +12,7 @@ from fraud_core.log.kafka_broker import KafkaBroker
 from fraud_core.log.valkey import start_valkey
 from fraud_core.settings import Settings, load_settings
 from tests import kafka
+from tests.core.features.cluster import start_cluster, stop_cluster
 
 hypothesis.settings.register_profile(
     "spearhead", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -35,6 +36,14 @@ def valkey_url(valkey_session: str) -> Iterator[str]:
     client.function_flush()
     yield valkey_session
     client.close()
+
+
+@pytest.fixture(scope="session")
+def cluster_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a cluster of three embedded servers for the whole session; whoever uses it takes a namespace of its own."""
+    processes, ports = start_cluster(tmp_path_factory.mktemp("cluster"))
+    yield "redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in ports)
+    stop_cluster(processes)
 
 
 @pytest.fixture

@@ -133,7 +133,7 @@ class _StreamCheck:
         for (number, life), ranges in ledger.group_by(["shard", "incarnation"], maintain_order=True):
             for piece in _pieces(ranges):
                 self._check_piece(Shard(self.stream, int(number), str(life)), piece)
-        for shard in self.log.shards(self.stream):
+        for shard in self.log.existing_shards(self.stream):
             life = ledger.filter(pl.col("shard") == shard.number, pl.col("incarnation") == shard.incarnation)
             self._count_pending(shard, int(life["end"].max() or 0))  # type: ignore[arg-type]
         return self.proof

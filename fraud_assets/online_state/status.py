@@ -76,7 +76,7 @@ def _behind(client: Any, settings: Settings, lake: Lake, log: Log, state: Online
     """What the state does not know yet: entries of the log that the stream scorer may have to read, shards whose labels were
     not pushed."""
     entries = 0
-    for shard in log.shards("transactions"):
+    for shard in log.existing_shards("transactions"):
         reached, end = log.readers(shard).get(SCORER), log.end(shard)
         if reached is not None and end > reached:
             entries = max(entries, log.depth(shard))

@@ -172,7 +172,7 @@ def forget(
 
 def _shards(log: Log) -> Iterator[tuple[str, Shard]]:
     for stream in STREAMS:
-        for shard in log.shards(stream):
+        for shard in log.existing_shards(stream):
             yield stream, shard
 
 

@@ -72,13 +72,13 @@ class Gauge:
         self._last: dict[Shard, tuple[float, Tally, dict[str, int]]] = {}
 
     def look(self) -> list[Backlog]:
-        """One row per shard and reader. Raises LogUnavailable when the log does not answer."""
-        return [
-            row
-            for stream in self._streams
-            for shard in self._log.shards(stream)
-            for row in self._shard(shard)
-        ]
+        """One row per shard and reader; a stream that nobody has used yet has one too. Raises LogUnavailable when the log
+        does not answer. Changes nothing in it."""
+        rows: list[Backlog] = []
+        for stream in self._streams:
+            shards = self._log.existing_shards(stream)
+            rows += [row for shard in shards for row in self._shard(shard)] or [_unused(stream)]
+        return rows
 
     def _shard(self, shard: Shard) -> Iterable[Backlog]:
         # A stream of which nothing was ingested yet has no reader, but somebody who will have to read it all.
@@ -126,6 +126,21 @@ class Gauge:
                 return 0.0, ""
             return 0.0, str(error)
         return (max(0.0, time.time() - int(first.append_ms[0]) / 1000) if len(first) else 0.0), ""
+
+
+def _unused(stream: str) -> Backlog:
+    return Backlog(
+        stream=stream,
+        shard=0,
+        reader=INGEST,
+        events=0,
+        entries_held=0,
+        oldest_age_s=0.0,
+        arrived_per_s=0.0,
+        drained_per_s=0.0,
+        level="ok",
+        alarm="",
+    )
 
 
 def by_reader(rows: Iterable[Backlog], settings: Settings) -> list[ReaderBacklog]:

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 def open_state_client(settings: "Settings") -> Any:
     """A blocking client that returns bytes: a `Redis` or a `RedisCluster`. Raises RedisError when nobody answers."""
-    client = connect_redis(settings.redis_address)
+    client: Any = connect_redis(settings.redis_address)
+    if isinstance(client, RedisCluster):
+        return client
     if not int(client.info("cluster").get("cluster_enabled", 0)):
         return client
     client.close()

@@ -6,12 +6,11 @@ Only committed messages are read. A topic that was deleted and made again has an
 Append times are the broker's (LogAppendTime): every reader and every retry must judge by the same clock.
 """
 
-import zlib
 from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from fraud_core.errors import LogError, LostRange
+from fraud_core.errors import LostRange
 from fraud_core.log.counting import TallyByReading
 from fraud_core.log.kafka_appender import Appender
 from fraud_core.log.kafka_connection import Connection
@@ -20,6 +19,7 @@ from fraud_core.log.kafka_positions import Positions
 from fraud_core.log.kafka_reader import OutOfRange, PartitionReader
 from fraud_core.log.kafka_topics import describe, not_append_time, topic_settings
 from fraud_core.log.protocol import Entries, Entry, Shard, Tally
+from fraud_core.log.routing import choose_shards
 
 
 class KafkaLog:
@@ -47,6 +47,10 @@ class KafkaLog:
         topic = describe(self._connection, self.topic(stream))
         return tuple(Shard(stream, number, topic.life) for number in range(topic.partitions))
 
+    def existing_shards(self, stream: str) -> tuple[Shard, ...]:
+        """A topic is made by people: where there is none, that is a mistake as much as for whoever reads it."""
+        return self.shards(stream)
+
     def append(
         self,
         stream: str,
@@ -70,15 +74,7 @@ class KafkaLog:
         if stream not in self._counts:
             self._counts[stream] = describe(self._connection, self.topic(stream)).partitions
         count = self._counts[stream]
-        if shard is not None and not 0 <= shard < count:
-            raise LogError(
-                f"A shard of {stream} below {count} was expected, found {shard}: the topic has {count} partitions."
-            )
-        partitions: list[int] | None = None
-        if shard is not None or count == 1:
-            partitions = [shard or 0] * len(entries)
-        elif keys is None:  # equal payloads together, so that a repeated event meets its first copy
-            partitions = [zlib.crc32(entry.payload) % count for entry in entries]
+        partitions = choose_shards(stream, entries, count, shard, keyed=keys is not None)
         return self._open_appender().submit(self.topic(stream), entries, keys, partitions)
 
     def end(self, shard: Shard) -> int:

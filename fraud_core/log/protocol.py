@@ -129,6 +129,10 @@ class Log(Protocol):
         """The shards of a stream; marks the log's incarnation on first use."""
         ...
 
+    def existing_shards(self, stream: str) -> tuple[Shard, ...]:
+        """The same for whoever only looks: changes nothing, and there are none where nobody has used the stream yet."""
+        ...
+
     def append(
         self,
         stream: str,

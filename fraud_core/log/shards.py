@@ -15,8 +15,8 @@ def shards_note(settings: Settings, log: Log, streams: Iterable[str] = STREAMS) 
     """What is in force and what to do, where SPEARHEAD_SHARDS was set to a number that streams do not have; else None."""
     if "shards" not in settings.model_fields_set:
         return None
-    counts = {stream: len(log.shards(stream)) for stream in streams}
-    others = {stream: count for stream, count in counts.items() if count != settings.shards}
+    counts = {stream: len(log.existing_shards(stream)) for stream in streams}
+    others = {stream: count for stream, count in counts.items() if count not in (0, settings.shards)}
     if not others:
         return None
     held = ", ".join(f"{stream} has {count}" for stream, count in others.items())

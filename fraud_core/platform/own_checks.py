@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from fraud_core.addresses import redacted
 from fraud_core.cli.discovery import offered_commands
@@ -16,35 +17,48 @@ from fraud_core.platform.services import local_services
 from fraud_core.platform.state import read_state
 from fraud_core.platform.triton import starts_triton, triton_problem
 from fraud_core.redis_connection import connect_redis
+from fraud_core.redis_connection.address import cluster_address, place, speaks_tls
 from fraud_core.settings import Settings, unknown_variables
 
 ENOUGH_DISK_GIB = 5.0
 
 
 def check_redis(settings: Settings) -> Iterable[Check]:
-    """Redis answers, never evicts, and keeps an append-only file."""
+    """Redis answers, never evicts, and keeps an append-only file; of a cluster, every primary."""
     import redis
 
-    address = redacted(settings.redis_address)
-    client: redis.Redis = connect_redis(settings.redis_address, socket_connect_timeout=2, socket_timeout=2)
+    address = redacted(settings.redis_url)
     try:
-        version = client.info("server")["redis_version"]
-        policy = client.config_get("maxmemory-policy").get("maxmemory-policy")
-        append_only = client.config_get("appendonly").get("appendonly")
+        found = _redis_servers(settings)
     except redis.RedisError as error:
         if settings.redis_url:
             advice = "Start it, or correct SPEARHEAD_REDIS_URL; leave that empty to use the embedded Valkey."
+            if speaks_tls(settings.redis_url):
+                advice += " By TLS, SPEARHEAD_REDIS_CA, SPEARHEAD_REDIS_CERTIFICATE and SPEARHEAD_REDIS_KEY must fit it."
             yield Check("redis", False, f"{address}: {error}", advice)
         else:
             yield Check("redis", True, "the embedded Valkey is not running", "`spearhead up` starts it.")
         return
-    finally:
-        client.close()
-    yield Check("redis", True, f"{address} answers (version {version})")
+    versions, policies, append_only, in_cluster = (_joined(each) for each in zip(*found, strict=True))
+    addressed = cluster_address(settings.redis_url) is not None
+    many = f", a cluster of {len(found)}" if addressed else ""
+    yield Check("redis", True, f"{address or 'the embedded Valkey'} answers (version {versions}{many})")
+    if in_cluster != "0" and not addressed:
+        yield Check(
+            "redis cluster",
+            False,
+            "it is one node of a cluster and keeps a part of the keys only",
+            f"SPEARHEAD_REDIS_URL={'rediss' if speaks_tls(settings.redis_url) else 'redis'}+cluster://{place(settings.redis_url).partition('/')[0]}",
+        )
+    if speaks_tls(settings.redis_url):
+        own = f"our own is {settings.redis_certificate}" if settings.redis_certificate else "we show none"
+        yield Check(
+            "redis tls", True, f"its certificate fits {settings.redis_ca or 'a CA of the system'}; {own}"
+        )
     yield Check(
         "redis eviction",
-        policy == "noeviction",
-        f"maxmemory-policy is {policy}",
+        policies == "noeviction",
+        f"maxmemory-policy is {policies}",
         "CONFIG SET maxmemory-policy noeviction: any other policy may drop events and state without a word.",
     )
     yield Check(
@@ -53,6 +67,31 @@ def check_redis(settings: Settings) -> Iterable[Check]:
         f"appendonly is {append_only}",
         "CONFIG SET appendonly yes: without it, the end of the process loses events that were acknowledged.",
     )
+
+
+def _redis_servers(settings: Settings) -> list[tuple[str, str, str, str]]:
+    """Version, eviction policy, append-only file and whether it is in a cluster, of each server that keeps keys."""
+    client: Any = connect_redis(settings.redis_address, socket_connect_timeout=2, socket_timeout=2)
+    try:
+        is_cluster = cluster_address(settings.redis_address) is not None
+        nodes = (
+            [client.get_redis_connection(node) for node in client.get_primaries()] if is_cluster else [client]
+        )
+        return [
+            (
+                str(node.info("server")["redis_version"]),
+                str(node.config_get("maxmemory-policy").get("maxmemory-policy")),
+                str(node.config_get("appendonly").get("appendonly")),
+                str(node.info("cluster").get("cluster_enabled", 0)),
+            )
+            for node in nodes
+        ]
+    finally:
+        client.close()
+
+
+def _joined(values: Iterable[str]) -> str:
+    return " and ".join(sorted(set(values)))
 
 
 def check_lake(settings: Settings) -> Iterable[Check]:

@@ -15,6 +15,7 @@ from fraud_core.backlog.cli import app, backlog
 from fraud_core.cli.discovery import load_command
 from fraud_core.errors import LogError
 from fraud_core.log import Log, block_entry, json_entry, open_log
+from fraud_core.log.shards import check_shards
 from fraud_core.settings import Settings
 
 pytestmark = pytest.mark.valkey
@@ -161,3 +162,17 @@ def test_a_reader_is_forgotten_with_a_warning_and_ingestion_never(
     assert log.readers(shard) == {"ingest": two_readers[0]}
     assert isinstance(command("log", "forget", "scorer", "--yes").error, LogError)
     assert isinstance(command("log", "forget", "ingest", "--yes").error, LogError)
+
+
+def test_looking_at_a_log_that_nobody_has_used_begins_no_life_of_it(settings: Settings, log: Log) -> None:
+    assert [(row.stream, row.events) for row in Gauge(log, settings).look()] == [
+        ("transactions", 0),
+        ("labels", 0),
+        ("decisions", 0),
+    ]
+    (check,) = check_backlog(settings)
+    assert check.ok
+    (check,) = check_shards(settings.changed(shards=5))
+    assert check.ok
+    assert log.existing_shards("transactions") == ()
+    assert log.shards("transactions") == log.existing_shards("transactions") != ()

@@ -39,3 +39,11 @@ def start_cluster(folder: Path) -> tuple[list[subprocess.Popen[bytes]], list[int
                 assert time.monotonic() < deadline, "the cluster did not form"
                 time.sleep(0.05)
     return processes, ports
+
+
+def stop_cluster(processes: list[subprocess.Popen[bytes]]) -> None:
+    """End its servers."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.wait(20)

@@ -5,27 +5,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from redis.cluster import RedisCluster
 
 from fraud_core.features import FeatureSet, OnlineState, compute_offline, label_effects, rebuild, sweep_epochs
 from fraud_core.features.handover import Handover, lease_key, lost_key
+from fraud_core.redis_connection import connect_redis
 from tests.core.features.agreement import assert_same_bits
-from tests.core.features.cluster import start_cluster
 from tests.core.features.world import make_world
 
 pytestmark = pytest.mark.valkey
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    processes, ports = start_cluster(tmp_path_factory.mktemp("cluster"))
-    client = RedisCluster(host="127.0.0.1", port=ports[0])
+def cluster(cluster_session: str) -> Iterator[Any]:
+    client = connect_redis(cluster_session)
     yield client
     client.close()
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.wait(20)
 
 
 def test_apply_labels_read_rebuild_and_sweep_work_on_a_cluster(cluster: Any, features: FeatureSet) -> None:

@@ -1,6 +1,7 @@
 """What every log must do, run against each implementation."""
 
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -20,7 +21,11 @@ OpenLog = Callable[..., Log]
 
 
 @pytest.fixture(
-    params=[pytest.param("redis", marks=pytest.mark.valkey), pytest.param("kafka", marks=pytest.mark.kafka)]
+    params=[
+        pytest.param("redis", marks=pytest.mark.valkey),
+        pytest.param("cluster", marks=pytest.mark.valkey),
+        pytest.param("kafka", marks=pytest.mark.kafka),
+    ]
 )
 def new_log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenLog]:
     """Opens an empty log: new_log(), or new_log(shards)."""
@@ -31,8 +36,9 @@ def new_log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenLog]
             servers = request.getfixturevalue("kafka_session").servers
             settings = kafka_settings(servers, tmp_path, partitions=shards)
         else:
-            url = request.getfixturevalue("valkey_url")
-            name = f"n{len(opened)}"
+            one = request.param == "redis"
+            url = request.getfixturevalue("valkey_url" if one else "cluster_session")
+            name = f"n{len(opened)}" if one else f"n{uuid.uuid4().hex[:8]}"
             settings = load_settings(
                 _env_file=None, home=tmp_path, redis_url=url, shards=shards, namespace=name
             )

@@ -1,0 +1,52 @@
+"""Scoring on a Redis Cluster, by the same address as the log: claims, state and decisions each on the node that keeps them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fraud_core.contracts import load_contracts
+from fraud_core.features import OnlineState, load_features
+from fraud_core.features.connect import open_state_client
+from fraud_core.log import open_log
+from fraud_core.release import PathAliasStore, bootstrap
+from fraud_core.settings import load_settings
+from fraud_serving.runtime import Runtime
+from tests.serving.samples import event, make_bundle
+from tests.serving.scoring.test_scorer import score
+
+pytestmark = pytest.mark.valkey
+
+
+def test_payments_are_scored_once_and_logged_across_the_shards_of_a_cluster(
+    tmp_path: Path, cluster_session: str, with_runtime: Any
+) -> None:
+    settings = load_settings(
+        _env_file=None,
+        home=tmp_path,
+        redis_url=cluster_session,
+        namespace="scored",
+        shards=4,
+        backend="onnxruntime",
+        deadline_ms=8000,
+    )
+    bundle = make_bundle(settings.bundles_path)
+    store = PathAliasStore(settings.bundles_path)
+    bootstrap(store, settings.bundles_path, bundle.version, actor="test", reason="first")
+    contracts = load_contracts(settings.contracts)
+    with open_state_client(settings) as client:
+        OnlineState(client, load_features(contracts.features_path, contracts), settings.namespace).begin()
+    payments = [event(account_id=f"acc_{number:06d}") for number in range(12)]
+
+    async def body(runtime: Runtime) -> None:
+        assert runtime.readiness().ready, runtime.readiness().missing
+        for answer in await score(runtime, *payments):
+            assert answer.logged
+        assert all(answer.repeated for answer in await score(runtime, *payments))
+
+    with_runtime(settings, body)
+    log = open_log(settings)
+    held = [log.depth(shard) for shard in log.shards("decisions")]
+    log.close()
+    assert sum(held) == len(payments)
+    assert sum(1 for each in held if each) > 1
