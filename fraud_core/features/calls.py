@@ -106,7 +106,7 @@ class _EntityCall:
     def __init__(self, features: "FeatureSet", number: int, plan: EntityPlan) -> None:
         places = {source: place for place, source in enumerate(features.program.inputs)}
         self.name = plan.rule.name
-        self.number = b"%d" % number
+        self.number = bytes([number])
         self.field = plan.rule.field
         self.function = function_name(features.state_hash, plan.rule.name).encode()
         self.offset = features.program.offsets[plan.rule.name]
@@ -117,7 +117,7 @@ class _EntityCall:
         wanted = [0, *[places[source] for source in plan.arguments]]
         pick: Callable[[list[int]], Any] = itemgetter(*wanted)
         self.pick = pick if len(wanted) > 1 else lambda values: (pick(values),)
-        self.pack = struct.Struct(f"<{len(wanted) + 1}q").pack
+        self.pack = struct.Struct(f"<{len(wanted) + 1}d").pack
 
     def argument(self, values: list[int]) -> bytes:
         bits = 0
@@ -163,6 +163,7 @@ class StateCalls:
         calls: list[_EntityCall] = []
         commands: list[Command] = []
         keys: list[str] = []
+        numbers: list[bytes] = []
         arguments: list[bytes] = []
         for call in self._calls:
             id = event.get(call.field)
@@ -171,14 +172,16 @@ class StateCalls:
             key = entity_key(self.namespace, epoch, call.name, str(id))
             calls.append(call)
             if self.together:
-                keys += (key, f"{key}:l")
-                arguments += (call.number, call.argument(values))
+                keys.append(key)
+                numbers.append(call.number)
+                arguments.append(call.argument(values))
             else:
                 packed = call.argument(values)
                 commands.append(("FCALL", call.function, 3, key, f"{key}:a:{short_id}", f"{key}:l", packed))
         if keys:
             answer = f"{self.namespace}:{epoch}:a:{short_id}"
-            commands = [("FCALL", self._event_function, 1 + len(keys), answer, *keys, *arguments)]
+            sent = (b"".join(numbers), b"".join(arguments))
+            commands = [("FCALL", self._event_function, 1 + len(keys), answer, *keys, *sent)]
         return Prepared(values, tuple(call.name for call in calls), tuple(commands))
 
     def decode(self, epoch: int, prepared: Sequence[Prepared], replies: Sequence[bytes]) -> list[Applied]:
@@ -192,7 +195,7 @@ class StateCalls:
         for i, event in enumerate(prepared):
             columns[: len(event.values), i] = event.values
             seqs.append({})
-            slots = np.frombuffer(b"".join(next(replied) for _ in event.commands), "<i8")
+            slots = np.frombuffer(b"".join(next(replied) for _ in event.commands), "<f8")
             at = 0
             for entity in event.entities:
                 call = self._by_name[entity]
@@ -221,7 +224,7 @@ class StateCalls:
     def decode_read(self, epoch: int, entity: str, id: str, as_of_ms: int, reply: Any) -> EntityFeatures:
         """Make the answer of a read from its reply."""
         call, reading = self._call_of(entity), self._reading
-        head, slots = reply[0], np.frombuffer(reply[1], "<i8")[1:].copy()
+        head, slots = reply[0], np.frombuffer(reply[1], "<f8")[1:].copy()
         seq = int.from_bytes(head[:6], "little")
         clock_ms = int.from_bytes(head[6:12], "little") if head else None
         as_of_ms = max(as_of_ms, clock_ms or 0)

@@ -17,10 +17,13 @@ from fraud_core.features.plan import (
     SlotKind,
 )
 
-HEADER_VERSION = 3
+HEADER_VERSION = 4
 """Part of the state's hash: raise it when the bytes or the generated functions change their meaning."""
 GRACE_MS = 86_400_000
 """How long a state outlives its horizon, so that an event that comes this late finds what the offline fold finds."""
+REFRESH_MS = 3_600_000
+REFRESH_EVENTS = 64
+"""How often a ring's time to live is put off: at the first event of an hour, and at each 64th."""
 LABEL_BYTES = 17
 LABEL_FORMAT = "<I6I6I4B"
 """A label effect: effect ms, event ms, event hash, rank; the list is sorted by these."""
@@ -87,7 +90,7 @@ def header_bytes(plan: EntityPlan) -> int:
 
 def life_ms(rule: EntityRule) -> int:
     """How long a state that nobody touches is kept."""
-    return rule.horizon_ms + GRACE_MS
+    return rule.horizon_ms + GRACE_MS + (REFRESH_MS if rule.layout == Layout.BUCKETS else 0)
 
 
 def record_bytes(plan: EntityPlan) -> int:

@@ -6,24 +6,27 @@ state and label effects, folds the event in, stores state and answer, and return
 event at once, which costs a third less. Lua's numbers are doubles, so nothing here may leave the integers below 2^53.
 """
 
+import re
 from collections.abc import Collection
 
 from fraud_core.features.layout import LABEL_BYTES, LABEL_FORMAT, LABELS_VALID_AT
 from fraud_core.features.lua_lists import list_function
 from fraud_core.features.lua_read import with_reader
-from fraud_core.features.lua_rings import ring_function
+from fraud_core.features.lua_rings import most_zeros, ring_function
+from fraud_core.features.lua_steps import argument_bytes
 from fraud_core.features.plan import NULL, EntityPlan, Layout
 
 _PRELUDE = """#!lua name={library}
 -- FUNCTION LOAD runs in a bare environment: the libraries are bound at the first call.
-local NULL = {null}
 local call, pack, unpack_struct, unpack_table, byte, char, find, gsub, rep, sub, concat, sort, band
+local zeros  -- made once: string.rep appends piece by piece, and costs more than all else where a ring is cleared
 local function bind()
   call, pack, unpack_struct, unpack_table = redis.call, struct.pack, struct.unpack, unpack
   byte, char, find, gsub, rep, sub = string.byte, string.char, string.find, string.gsub, string.rep, string.sub
   concat, sort, band = table.concat, table.sort, bit.band
+  zeros = rep('\\0', {zeros})
 end
-local folds = {{}}  -- by the entity's number: state, labels (keys), packed inputs -> packed slots
+local folds, sizes = {{}}, {{}}  -- by the entity's number: state, labels (keys), packed inputs, where -> packed slots; bytes of its inputs
 """
 
 _APPLY_ONE = """
@@ -32,20 +35,25 @@ redis.register_function('{name}', function(keys, a)
   if not pack then bind() end
   local answer = call('GET', keys[2])
   if answer then return answer end
-  answer = folds['{number}'](keys[1], keys[3], a[1])
+  answer = folds[{number}](keys[1], keys[3], a[1], 1)
   call('SET', keys[2], answer, 'EX', {ttl_s})
   return answer
 end)
 """
 
 _APPLY_ALL = """
--- All entities of an event. KEYS: answer of this event, then state and labels of each. ARGV: number, packed inputs of each.
+-- All entities of an event, on one server. KEYS: answer of this event, then the state of each; its labels' key follows from
+-- it, for each key and argument costs as much as a command. ARGV: the entities' numbers, a byte each; packed inputs of all.
 redis.register_function('{name}', function(keys, a)
   if not pack then bind() end
   local answer = call('GET', keys[1])
   if answer then return answer end
-  local parts = {{}}
-  for k = 1, #a / 2 do parts[k] = folds[a[2 * k - 1]](keys[2 * k], keys[2 * k + 1], a[2 * k]) end
+  local parts, numbers, packed, at = {{}}, a[1], a[2], 1
+  for k = 1, #numbers do
+    local number, key = byte(numbers, k), keys[k + 1]
+    parts[k] = folds[number](key, key .. ':l', packed, at)
+    at = at + sizes[number]
+  end
   answer = concat(parts)
   call('SET', keys[1], answer, 'EX', {ttl_s})
   return answer
@@ -120,10 +128,10 @@ def labels_function_name(state_hash: str) -> str:
 
 def library(plans: Collection[EntityPlan], state_hash: str, answer_ttl_s: int) -> str:
     """Source of the whole library, for FUNCTION LOAD."""
-    parts = [_PRELUDE.format(library=library_name(state_hash), null=NULL)]
+    parts = [_PRELUDE.format(library=library_name(state_hash), zeros=most_zeros(plans))]
     for number, plan in enumerate(plans):
         make = list_function if plan.rule.layout == Layout.LIST else ring_function
-        parts.append(f"folds['{number}'] = {make(plan)}")
+        parts.append(f"folds[{number}] = {make(plan)}\nsizes[{number}] = {argument_bytes(plan)}")
         name = function_name(state_hash, plan.rule.name)
         parts.append(_APPLY_ONE.format(entity=plan.rule.name, name=name, number=number, ttl_s=answer_ttl_s))
     parts.append(_APPLY_ALL.format(name=event_function_name(state_hash), ttl_s=answer_ttl_s))
@@ -131,4 +139,5 @@ def library(plans: Collection[EntityPlan], state_hash: str, answer_ttl_s: int) -
         _LABELS.format(hash=state_hash, size=LABEL_BYTES, format=LABEL_FORMAT, valid_at=LABELS_VALID_AT)
     )
     functions = {plan.rule.name: function_name(state_hash, plan.rule.name) for plan in plans}
-    return with_reader("\n".join(parts), state_hash, functions)
+    source = re.sub(r"\bNULL\b", str(NULL), "\n".join(parts))  # a constant is nearer than a variable
+    return with_reader(source, state_hash, functions)

@@ -15,7 +15,13 @@ from fraud_core.features.layout import (
     record_bytes,
     record_parts,
 )
-from fraud_core.features.lua_steps import argument_lines, filtered, label_lines
+from fraud_core.features.lua_steps import (
+    argument_lines,
+    empty_slots,
+    filtered,
+    label_lines,
+    packed_slots,
+)
 from fraud_core.features.plan import (
     LABEL_KINDS,
     LIMB_BITS,
@@ -27,6 +33,9 @@ from fraud_core.features.plan import (
     Slot,
     SlotKind,
 )
+
+_ROOM = 32
+"""Numbers for which the table of an order statistic is laid out at once."""
 
 
 def list_function(plan: EntityPlan) -> str:
@@ -40,7 +49,7 @@ def list_function(plan: EntityPlan) -> str:
     held = ["seq", "previous", *labels, *before]
     written = ["seq", "t", *labels, *carried, "t", *[part.name for part in parts]]
     lines = [
-        "function(key, labels_key, packed)",
+        "function(key, labels_key, packed, at)",
         *argument_lines(plan),
         "  local v = call('GET', key)",
         "  local n = 0",
@@ -54,7 +63,7 @@ def list_function(plan: EntityPlan) -> str:
         "    end",
         "  end",
         "  seq = seq + 1",
-        "  local out = {seq}",
+        empty_slots(plan, "seq"),
         f"  if n > {plan.rule.cap - 1} then n = {plan.rule.cap - 1} end",
         *label_lines(plan, "holds", columns),
         *_plain_lines(plan, columns),
@@ -65,7 +74,7 @@ def list_function(plan: EntityPlan) -> str:
         f"  local head = pack('{header_format(plan)}<I6{_formats(parts)}', {', '.join(written)})",
         f"  if n > 0 then head = head .. sub(v, {header + 1}, {header} + n * {size}) end",
         f"  call('SET', key, head, 'EX', {life_ms(plan.rule) // 1000})",
-        f"  return pack('<{'i8' * (len(plan.slots) + 1)}', unpack_table(out, 1, {len(plan.slots) + 1}))",
+        packed_slots(plan),
         "end",
     ]
     return "\n".join(lines)
@@ -136,21 +145,24 @@ def _scan_lines(plan: EntityPlan, size: int, header: int) -> list[str]:
     lines = []
     for number, measure in enumerate(measures):
         lines.append(f"  local m{number} = {'NULL' if measure.kind == SlotKind.MAX else '0'}")
-        if measure.kind in ORDER_KINDS | {SlotKind.DISTINCT}:
+        if measure.kind in ORDER_KINDS:  # room for some, for growing costs more than they do
+            lines.append(f"  local met{number} = {{{', '.join(['nil'] * min(_ROOM, plan.rule.cap))}}}")
+        if measure.kind == SlotKind.DISTINCT:
             lines.append(f"  local met{number} = {{}}")
         if measure.kind == SlotKind.SQUARES_LOW:
             lines.append(f"  local pp{number}, pq{number} = 0, 0")
     lines += _add_lines(plan, measures, measures, current=True)
-    lines.append(f"  local i, stop = {header + 1}, {header + 1} + n * {size}")
+    lines.append(f"  local i, stop, edge = {header + 1}, {header + 1} + n * {size}")
     for window in sorted({reach_ms(slot, plan) for slot in scanned.values()}):
         still = {_measure(slot) for slot in scanned.values() if reach_ms(slot, plan) >= window}
         needed = [measure for measure in measures if measure in still]
         parts = [part for part in record_parts(plan) if part.window_ms >= window]
         names = ["rt", *[f"r{part.name}" for part in parts]]
         lines += [
+            f"  edge = t - {window}",
             "  while i < stop do",
             f"    local {', '.join(names)} = unpack_struct('<I6{_formats(parts)}', v, i)",
-            f"    if rt <= t - {window} then break end",
+            "    if rt <= edge then break end",
             *["  " + line for line in _add_lines(plan, measures, needed, current=False)],
             f"    i = i + {size}",
             "  end",

@@ -5,8 +5,23 @@ taken off the totals when the window does. Behind the rings stand the cells of t
 that met the cell last, modulo STAMPS, from 1; 0 is none.
 """
 
-from fraud_core.features.layout import header_format, label_columns, life_ms
-from fraud_core.features.lua_steps import argument_lines, filtered, label_lines, square_limbs
+from collections.abc import Collection
+
+from fraud_core.features.layout import (
+    REFRESH_EVENTS,
+    REFRESH_MS,
+    header_format,
+    label_columns,
+    life_ms,
+)
+from fraud_core.features.lua_steps import (
+    argument_lines,
+    empty_slots,
+    filtered,
+    label_lines,
+    packed_slots,
+    square_limbs,
+)
 from fraud_core.features.plan import (
     LABEL_KINDS,
     LIMB_BITS,
@@ -64,12 +79,14 @@ def ring_function(plan: EntityPlan) -> str:
     columns = [f"s[{4 + place}]" for place in range(len(label_columns(plan)))]
     carried = [f"s[{places.carried + place}]" for place in range(len(plan.carried))]
     lines = [
-        "function(key, labels_key, packed)",
+        "function(key, labels_key, packed, at)",
         *argument_lines(plan),
+        "  local told = t",
         f"  local h = call('GETRANGE', key, 0, {header - 1})",
         f"  local known = #h == {header}",
         f"  local s = known and {{unpack_struct('{format_}', h)}} or {{{places.empty(plan)}}}",
         "  local previous = known and s[2] or NULL",
+        "  local before = previous",
         "  if previous > t then t = previous end",
         *_advance_lines(plan, places, offsets, cells_at),
         f"  if previous <= t - {plan.rule.horizon_ms} then",
@@ -79,7 +96,7 @@ def ring_function(plan: EntityPlan) -> str:
         "  s[1] = s[1] + 1",
         "  s[2] = t",
         *label_lines(plan, "s[3]", columns),
-        "  local out = {s[1]}",
+        empty_slots(plan, "s[1]"),
         *_carried_lines(plan, carried),
         *_add_lines(plan, places),
         *[
@@ -89,11 +106,29 @@ def ring_function(plan: EntityPlan) -> str:
         ],
         *_answer_lines(plan, places, offsets, columns),
         f"  call('SETRANGE', key, 0, pack('{format_}', unpack_table(s, 1, {places.count})))",
-        f"  call('EXPIRE', key, {life_ms(plan.rule) // 1000})",
-        f"  return pack('<{'i8' * (len(plan.slots) + 1)}', unpack_table(out, 1, {len(plan.slots) + 1}))",
+        *_life_lines(plan),
+        packed_slots(plan),
         "end",
     ]
     return "\n".join(lines)
+
+
+def _life_lines(plan: EntityPlan) -> list[str]:
+    """Put off the end of the state's life: hourly does, for `life_ms` holds an hour more than a state must live.
+
+    By the event's own time, since a clock that ran ahead stands still; and now and then whatever the times say.
+    """
+    return [
+        f"  if {_bucket(REFRESH_MS, 'told')} ~= {_bucket(REFRESH_MS, 'before')} or s[1] % {REFRESH_EVENTS} == 1 then",
+        f"    call('EXPIRE', key, {life_ms(plan.rule) // 1000})",
+        "  end",
+    ]
+
+
+def most_zeros(plans: Collection[EntityPlan]) -> int:
+    """How many zeros a ring function writes at once."""
+    sizes = [ring.buckets * ring.bucket_bytes for plan in plans for ring in rings(plan)]
+    return max([SKETCH_BYTES, *sizes])
 
 
 def _bucket(width: int, time: str = "t") -> str:
@@ -130,7 +165,7 @@ def _advance_lines(plan: EntityPlan, places: _Places, offsets: list[int], cells_
 def _empty_lines(ring: Ring, offset: int, opens: list[str], totals: list[str]) -> list[str]:
     """Clear the ring, unless all that its window holds is in the open bucket."""
     counts = [k for k, slot in enumerate(ring.measures) if slot.kind == SlotKind.COUNT and slot.where is None]
-    clear = f"call('SETRANGE', key, {offset}, rep('\\0', {ring.buckets * ring.bucket_bytes}))"
+    clear = f"call('SETRANGE', key, {offset}, sub(zeros, 1, {ring.buckets * ring.bucket_bytes}))"
     if not counts:
         return [f"        {clear}"]
     return [f"        if {totals[counts[0]]} ~= {opens[counts[0]]} then {clear} end"]
@@ -153,14 +188,14 @@ def _slide_lines(ring: Ring, offset: int, opens: list[str], totals: list[str]) -
         "        local left",
         "        if p < e then",
         f"          left = call('GETRANGE', key, {offset} + (p + 1) * {size}, {offset - 1} + (e + 1) * {size})",
-        f"          call('SETRANGE', key, {offset} + p * {size}, full .. rep('\\0', (e - p) * {size}))",
+        f"          call('SETRANGE', key, {offset} + p * {size}, full .. sub(zeros, 1, (e - p) * {size}))",
         "        else",
         f"          left = call('GETRANGE', key, {offset}, {offset - 1} + (e + 1) * {size})",
         f"          if p < {n - 1} then",
         f"            left = call('GETRANGE', key, {offset} + (p + 1) * {size}, {offset + n * size - 1}) .. left",
         "          end",
-        f"          call('SETRANGE', key, {offset} + p * {size}, full .. rep('\\0', ({n - 1} - p) * {size}))",
-        f"          call('SETRANGE', key, {offset}, rep('\\0', (e + 1) * {size}))",
+        f"          call('SETRANGE', key, {offset} + p * {size}, full .. sub(zeros, 1, ({n - 1} - p) * {size}))",
+        f"          call('SETRANGE', key, {offset}, sub(zeros, 1, (e + 1) * {size}))",
         "        end",
         *[f"        local redo{k} = false" for k in largest],
         f"        for q = 1, #left, {size} do",
@@ -194,7 +229,7 @@ def _sweep_lines(plan: EntityPlan, number: int, ring: Ring, cells_at: int) -> li
     ]
     for at in places:
         count = f"length - {at} < {SKETCH_BYTES} and length - {at} or {SKETCH_BYTES}"
-        lines.append(f"        if length > {at} then call('SETRANGE', key, {at}, rep('\\0', {count})) end")
+        lines.append(f"        if length > {at} then call('SETRANGE', key, {at}, sub(zeros, 1, {count})) end")
     lines += [
         f"      elseif {_bucket(SWEEP_EVERY, 'b')} > {_bucket(SWEEP_EVERY, 'was')} then",
         "        local stale = {}",
@@ -271,7 +306,8 @@ def _sketch_lines(  # noqa: PLR0917
     body = [
         f"local b = {_bucket(ring.width_ms)}",
         f"local stamp, level = b % {STAMPS} + 1, ({c} - {c} % {SKETCH_CELLS}) / {SKETCH_CELLS}",
-        f"local old = byte(call('GETRANGE', key, {at} + {c}, {at} + {c})) or 0",
+        f"local old = b - {_bucket(ring.width_ms, 'previous')} < {ring.buckets}",  # else all were cleared just now
+        f"  and byte(call('GETRANGE', key, {at} + {c}, {at} + {c})) or 0",
         "if old ~= stamp then",
         f"  local digit = level % {SKETCH_DIGITS}",
         f"  local part, one = (level - digit) / {SKETCH_DIGITS}, {SKETCH_DIGIT} ^ digit",

@@ -5,12 +5,28 @@ from fraud_core.features.plan import EntityPlan, Filter, SlotKind
 
 
 def argument_lines(plan: EntityPlan) -> list[str]:
-    """The event's inputs as locals."""
+    """The event's inputs as locals, from place `at` of what was sent."""
     names = ["t", *argument_names(plan), "bits"]
     return [
-        f"  local {', '.join(names)} = unpack_struct('<{'i8' * len(names)}', packed)",
+        f"  local {', '.join(names)} = unpack_struct('<{'d' * len(names)}', packed, at)",
         *[f"  if g{k} == NULL then g{k} = 0 end" for k in range(len(plan.hashes))],
     ]
+
+
+def argument_bytes(plan: EntityPlan) -> int:
+    """Size of an entity's packed inputs: doubles, which hold these integers exactly and cost least to unpack."""
+    return 8 * (2 + len(argument_names(plan)))
+
+
+def empty_slots(plan: EntityPlan, seq: str) -> str:
+    """The table of answers at its full size, seq first: a table that grows is laid out anew again and again."""
+    return f"  local out = {{{', '.join([seq, *['0'] * len(plan.slots)])}}}"
+
+
+def packed_slots(plan: EntityPlan) -> str:
+    """The answers as doubles."""
+    count = len(plan.slots) + 1
+    return f"  return pack('<{'d' * count}', unpack_table(out, 1, {count}))"
 
 
 def argument_names(plan: EntityPlan) -> list[str]:
