@@ -4,6 +4,7 @@ A label known at k takes effect at the first full hour ≥ k + 10 minutes, for e
 that entity's clock has reached that hour; a label that came before its transaction is known with the transaction. A correction is a further, opposite effect of the same event: never an edit.
 """
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -31,13 +32,24 @@ with the same time apart. Together they identify an effect, so that applying one
 MAX_RANK = 254
 
 
-def label_effects(features: "FeatureSet", events: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
+def label_effects(
+    features: "FeatureSet",
+    events: pl.DataFrame,
+    labels: pl.DataFrame,
+    entities: Collection[str] | None = None,
+) -> pl.DataFrame:
     """Effects of `labels` (event id, is_fraud, known_at) on the entities of `events` (lake columns), joined by event id.
+
+    `entities`: the kinds that are asked for, else all.
 
     Give all labels of the events concerned, not only new ones: an effect is a change against the label known before.
     """
     contract = features.contract
-    wanted = [name for name in features.entities if features.plans[name].has_labels]
+    wanted = [
+        name
+        for name in (features.entities if entities is None else entities)
+        if features.plans[name].has_labels
+    ]
     event_id = contract.event_id
     changes = (
         labels.lazy()

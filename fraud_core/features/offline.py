@@ -1,5 +1,6 @@
 """Features of many events at once, exactly as the online state would have given them, event by event."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -77,16 +78,32 @@ def read_history(
     events: pl.DataFrame,
     labels: pl.DataFrame | None,
     epochs: Epochs | None = None,
+    entity: str | None = None,
 ) -> History:
-    """Turn a frame of transactions, and the labels of some of them, into integers."""
+    """Turn a frame of transactions, and the labels of some of them, into integers.
+
+    With `entity` only into those that the folds and features of this one need; `events` may lack the other columns then.
+    """
     frame = Frame(events)
-    columns = {source: frame.column(source) for source in features.program.inputs}
+    sources = features.program.inputs if entity is None else entity_inputs(features, entity)
+    columns = {source: frame.column(source) for source in sources}
     effects = (
-        pl.DataFrame(schema=EFFECTS_SCHEMA) if labels is None else label_effects(features, events, labels)
+        pl.DataFrame(schema=EFFECTS_SCHEMA)
+        if labels is None
+        else label_effects(features, events, labels, None if entity is None else (entity,))
     )
     known_ms = known_times(events)
     reading = first_reading(events, known_ms, epochs)
     return History(features, frame, columns, effects, known_order(events), known_ms, reading)
+
+
+def entity_inputs(features: "FeatureSet", entity: str) -> tuple[Input, ...]:
+    """What the fold of an entity and the features that read it alone take from an event; the event time comes first."""
+    plan, group = features.plans[entity], features.groups.get((entity,))
+    found = dict.fromkeys((features.program.inputs[0], *plan.arguments))
+    found |= dict.fromkeys(source for where in plan.filters for source, _ in where.clauses)
+    found |= dict.fromkeys(group.program.inputs if group else ())
+    return tuple(found)
 
 
 def known_times(events: pl.DataFrame) -> Ints:
@@ -102,48 +119,63 @@ def compute_offline(
     events: pl.DataFrame,
     labels: pl.DataFrame | None,
     epochs: Epochs | None = None,
+    wanted: pl.Series | None = None,
 ) -> pl.DataFrame:
     """Features of `events`, row by row: the event id and one Float32 column per feature (null is NaN).
 
     events: transactions rows with the contract's columns and, where known, the lake's (its origin, `known_at`,
     `_epoch`, `_seq_<entity>`), in any order, each event id once. labels: event id, is_fraud, known_at.
     epochs: the registry of rebuilds, see `order.Epochs`; without it, all plain history stands before all epochs.
+    wanted: which rows are answered (Boolean); the others are folded only, and left out of what is returned.
     """
     history = read_history(features, events, labels, epochs)
-    out = {name: np.empty(events.height, np.float32) for name in features.names}
+    rows = answered(events.height, wanted)
+    values: dict[str, Floats] = {}
     groups = features.groups
     waiting = {entity for group in groups if len(group) > 1 for entity in group}
     folded: dict[str, Ints] = {}
     for name, plan in features.plans.items():
-        block = np.full((len(plan.slots), events.height), NULL, np.int64)
-        _fold_entity(history, plan, block)
+        block = fold_entity(history, plan, rows)
         if (name,) in groups:
-            _evaluate(history, groups[name,], [block], out)
+            values |= evaluate_group(groups[name,], history.columns, [block], rows)
         if name in waiting:  # a feature compares this entity with another
             folded[name] = block
     for entities, group in groups.items():
         if len(entities) != 1:
-            _evaluate(history, group, [folded[name] for name in entities], out)
-    return pl.DataFrame({features.contract.event_id: events[features.contract.event_id], **out})
+            values |= evaluate_group(group, history.columns, [folded[name] for name in entities], rows)
+    ids = events[features.contract.event_id]
+    return pl.DataFrame({ids.name: ids.gather(rows), **{name: values[name] for name in features.names}})
 
 
-def _evaluate(history: History, group: "FeatureGroup", blocks: list[Ints], out: dict[str, Floats]) -> None:
+def answered(height: int, wanted: pl.Series | None) -> Ints:
+    """Places of the rows that are answered."""
+    if wanted is None:
+        return np.arange(height, dtype=np.int64)
+    return np.flatnonzero(wanted.to_numpy())
+
+
+def evaluate_group(
+    group: "FeatureGroup", inputs: Mapping[Input, Ints], blocks: Sequence[Ints], rows: Ints
+) -> dict[str, Floats]:
+    """The features of a group at some rows. inputs: int64 per row of the frame; blocks: the slots of each of its entities
+    (see `fold_entity`), one column per row of `rows`."""
     program = group.program
-    sources = [history.columns[source] for source in program.inputs]
-    height = history.frame.events.height
-    for start in range(0, height, ROWS_PER_PASS):
-        rows = slice(start, min(start + ROWS_PER_PASS, height))
-        columns = np.empty((program.width, rows.stop - start), np.int64)
+    sources = [inputs[source] for source in program.inputs]
+    out = {name: np.empty(len(rows), np.float32) for name in group.names}
+    for start in range(0, len(rows), ROWS_PER_PASS):
+        some = slice(start, min(start + ROWS_PER_PASS, len(rows)))
+        columns = np.empty((program.width, some.stop - start), np.int64)
         for place, source in enumerate(sources):
-            columns[place] = source[rows]
+            columns[place] = source[rows[some]]
         first = len(sources)
         for block in blocks:
-            columns[first : first + len(block)] = block[:, rows]
+            columns[first : first + len(block)] = block[:, some]
             first += len(block)
         values = np.empty((columns.shape[1], len(group.names)), np.float32)
         evaluate(columns, program.steps, program.constants, program.features, values)
         for place, name in enumerate(group.names):
-            out[name][rows] = values[:, place]
+            out[name][some] = values[:, place]
+    return out
 
 
 def filter_bits(history: History, plan: EntityPlan) -> Ints:
@@ -154,21 +186,28 @@ def filter_bits(history: History, plan: EntityPlan) -> Ints:
     return bits
 
 
-def _fold_entity(history: History, plan: EntityPlan, out: Ints) -> None:
+def fold_entity(history: History, plan: EntityPlan, rows: Ints) -> Ints:
+    """Fold every event of one entity kind; returns the slots at the given rows: int64[slots, rows], NULL without an entity."""
+    height = history.frame.events.height
+    places = np.full(height, len(rows), np.int64)  # nobody reads the last column
+    places[rows] = np.arange(len(rows))
+    out = np.full((len(plan.slots), len(rows) + 1), NULL, np.int64)
     ordered = history.sort(plan)
-    if not len(ordered.rows):
-        return
-    newest = _fold_labels(history, plan, ordered, out)
-    if plan.rule.layout == Layout.BUCKETS:
-        nothing = np.zeros((0, 0, 0), np.int64)
-        fold_buckets(
-            history, plan, ordered, newest, ordered.rows, out, (nothing.reshape(0, 0), nothing, nothing)
-        )
-    else:
-        _fold_list(history, plan, ordered, newest, out)
+    if len(ordered.rows):
+        places = places[ordered.rows]
+        newest = _fold_labels(history, plan, ordered, places, out)
+        if plan.rule.layout == Layout.BUCKETS:
+            nothing = np.zeros((0, 0, 0), np.int64)
+            kept = nothing.reshape(0, 0), nothing, nothing
+            fold_buckets(history, plan, ordered, newest, places, out, kept)
+        else:
+            _fold_list(history, plan, ordered, newest, places, out)
+    return out[:, :-1]
 
 
-def _fold_list(history: History, plan: EntityPlan, ordered: Sorted, newest: Ints, out: Ints) -> None:
+def _fold_list(  # noqa: PLR0917
+    history: History, plan: EntityPlan, ordered: Sorted, newest: Ints, places: Ints, out: Ints
+) -> None:
     rows = ordered.rows
     numbers = _gather(history, plan.numbers, rows)
     carried = _gather(history, plan.carried, rows)
@@ -176,7 +215,7 @@ def _fold_list(history: History, plan: EntityPlan, ordered: Sorted, newest: Ints
     bits = filter_bits(history, plan)[rows]
     tables = list_tables(plan)
     fold(
-        ordered.starts, ordered.clock, numbers, values, carried, bits, rows,
+        ordered.starts, ordered.clock, numbers, values, carried, bits, places,
         tables.windows, tables.slots, tables.orders, plan.rule.cap, plan.rule.horizon_ms, newest, out,
     )  # fmt: skip
 
@@ -204,13 +243,13 @@ def fold_buckets(  # noqa: PLR0917
     )  # fmt: skip
 
 
-def _fold_labels(history: History, plan: EntityPlan, ordered: Sorted, out: Ints) -> Ints:
+def _fold_labels(history: History, plan: EntityPlan, ordered: Sorted, places: Ints, out: Ints) -> Ints:
     """Write the label slots; returns the newest known fraud per sorted row."""
     newest = np.full(len(ordered.rows), NULL, np.int64)
     if plan.has_labels:
         starts, effect, happened, sign, following = _entity_effects(history.effects, plan, ordered.ids)
         fold_labels(
-            ordered.starts, ordered.clock, ordered.rows, label_table(plan), plan.rule.horizon_ms,
+            ordered.starts, ordered.clock, places, label_table(plan), plan.rule.horizon_ms,
             plan.rule.label_cap, starts, effect, happened, sign, following, newest, out,
         )  # fmt: skip
     return newest
