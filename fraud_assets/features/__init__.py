@@ -2,5 +2,6 @@
 
 from fraud_assets.features.build import FEATURES, build_features, feature_table_schema
 from fraud_assets.features.late import earliest_day_known_since
+from fraud_assets.features.spill import Room
 
-__all__ = ["FEATURES", "build_features", "earliest_day_known_since", "feature_table_schema"]
+__all__ = ["FEATURES", "Room", "build_features", "earliest_day_known_since", "feature_table_schema"]

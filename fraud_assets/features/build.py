@@ -5,23 +5,35 @@ result; partitions outside the range are never touched.
 """
 
 import logging
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime
+from itertools import islice
 
 import polars as pl
+from deltalake import DeltaTable
 
-from fraud_assets.lake import Lake, read_history, read_transactions
+from fraud_assets.features.reading import (
+    Reading,
+    carried_columns,
+    direct_bytes,
+    events_since,
+    needed_columns,
+    reading_of,
+)
+from fraud_assets.features.spill import AMPLE, Room
+from fraud_assets.features.streamed import Sources, StreamedFeatures
+from fraud_assets.lake import Lake, read_history, read_labels
 from fraud_assets.lake.lake import schema_of
-from fraud_assets.online_state.epochs import epoch_registry
+from fraud_assets.lake.schemas import TRANSACTIONS
 from fraud_core.contracts import Contract, Contracts
 from fraud_core.errors import CommitRefused, FeatureError
-from fraud_core.features import Epochs, FeatureSet, compute_offline, out_of_turn
+from fraud_core.features import FeatureSet, compute_offline
 
 _LOG = logging.getLogger(__name__)
 
 FEATURES = "features"
-_MARGIN = timedelta(hours=1)
-"""On top of the contract's tolerance for times ahead of an event's arrival: nothing rests on the last minute."""
 _ATTEMPTS = 3
 _BUILT: dict[str, pl.DataType] = {
     "event_date": pl.Date(),
@@ -52,44 +64,89 @@ def feature_table_schema(contract: Contract, features: FeatureSet) -> dict[str, 
     return carried | _BUILT | {name: pl.Float32() for name in features.names}
 
 
-def carried_columns(contract: Contract) -> list[str]:
-    """Fields that the feature table keeps beside the features."""
-    amount = [contract.amount] if contract.amount else []
-    return list(dict.fromkeys([contract.event_id, contract.event_time, *contract.entities.values(), *amount]))
-
-
-def build_features(
-    lake: Lake, contracts: Contracts, features: FeatureSet, first: date, last: date
+def build_features(  # noqa: PLR0917
+    lake: Lake, contracts: Contracts, features: FeatureSet, first: date, last: date, room: Room = AMPLE
 ) -> FeatureBuild:
     """Replace the partitions `first`..`last` (event dates, inclusive) of the feature table.
 
     Everything known since `first` minus the feature set's horizon is folded, so that windows are full at `first`, up to
-    what was known when the range's last event was: later events change no value of the range. Values that another build
-    wrote meanwhile may rest on more than this one had read, so they are never overwritten: this one is done again, and
-    raises CommitRefused when that keeps happening.
+    what was known when the range's last event was: later events change no value of the range. What does not fit into `room` is
+    streamed, with the same result; then days are committed one after another, or several small ones together. Values that another
+    build wrote meanwhile may rest on more than this one had read, so they are never overwritten: this one is done again, and
+    raises CommitRefused when that keeps happening. Raises FeatureError when the temporary folder is full.
     """
     schema = feature_table_schema(contracts.transactions, features)
     for attempt in range(1, _ATTEMPTS + 1):
         # Before anything is read. A feature that is no longer declared keeps its column, for the rows that have it.
         table = lake.create(FEATURES, schema, partition_by=["event_date"], keep_columns=True)
-        build, rows = _computed(lake, contracts, features, first, last)
         try:
-            lake.replace(
-                FEATURES,
-                rows.select(*schema, *_undeclared(schema_of(table), schema)),
-                f"event_date >= '{first}' AND event_date <= '{last}'",
-                table=table,
-            )
+            return _build(lake, contracts, features, (first, last), room, table)
         except CommitRefused as error:
             _LOG.warning(
                 "features of %s to %s changed while computed, attempt %d: %s", first, last, attempt, error
             )
-        else:
-            return build
     raise CommitRefused(
         f"The features of {first} to {last} were computed {_ATTEMPTS} times, and each time another writer changed these "
         "partitions meanwhile. Nothing was overwritten; compute them again when no other build of these dates runs."
     )
+
+
+def _build(  # noqa: PLR0917
+    lake: Lake,
+    contracts: Contracts,
+    features: FeatureSet,
+    days: tuple[date, date],
+    room: Room,
+    table: DeltaTable,
+) -> FeatureBuild:
+    payments = lake.table(TRANSACTIONS)
+    reading = reading_of(lake, contracts, features, *days, payments)
+    about = events_since(payments, reading.known_from.date())
+    each = direct_bytes(features, lake.scan(payments).collect_schema())
+    if about * each <= room.memory:
+        build, rows = _at_once(lake, contracts, features, reading)
+        _replace(lake, features, table, days, iter([rows]))
+        return build
+    with room.folder() as folder:
+        sources = _sources(lake, contracts, reading, payments)
+        streamed = StreamedFeatures(features, reading, sources, room.memory, folder)
+        counts: Counter[date] = Counter()
+        chunks = streamed.chunk_frames()
+        for block in streamed.chunks.blocks:
+            mine = _counted(islice(chunks, len(block.chunks)), counts)
+            # Each time as of before anything was read, so that what others wrote since is noticed.
+            _replace(lake, features, lake.as_of(table), (block.first, block.last), mine)
+        return FeatureBuild(dict(sorted(counts.items())), streamed.folded, reading.known_from)
+
+
+def _counted(frames: Iterator[pl.DataFrame], counts: Counter[date]) -> Iterator[pl.DataFrame]:
+    for frame in frames:
+        counts.update(dict(frame.group_by("event_date").len().iter_rows()))
+        yield frame
+
+
+def _replace(
+    lake: Lake,
+    features: FeatureSet,
+    table: DeltaTable,
+    days: tuple[date, date],
+    frames: Iterator[pl.DataFrame],
+) -> None:
+    schema = feature_table_schema(features.contract, features)
+    columns = [*schema, *_undeclared(schema_of(table), schema)]
+    hashed = pl.lit(features.hash).alias("feature_set_hash")
+    whole = (frame.with_columns(hashed).select(columns) for frame in frames)
+    predicate = f"event_date >= '{days[0]}' AND event_date <= '{days[1]}'"
+    lake.replace(FEATURES, whole, predicate, table=table)
+
+
+def _sources(lake: Lake, contracts: Contracts, reading: Reading, payments: DeltaTable) -> Sources:
+    rows = lake.scan(payments)
+    within = pl.lit(value=False) if reading.within is None else reading.within
+    folded = rows.filter((pl.col("known_at") >= reading.known_from) & within)
+    count = folded.select(pl.len()).collect(engine="streaming").item()
+    per_day = rows.filter(reading.of_range).group_by("event_date").len().collect(engine="streaming")
+    return Sources(rows, read_labels(lake, contracts), count, dict(per_day.iter_rows()))
 
 
 def _undeclared(held: pl.Schema, schema: dict[str, pl.DataType]) -> list[pl.Expr]:
@@ -97,40 +154,18 @@ def _undeclared(held: pl.Schema, schema: dict[str, pl.DataType]) -> list[pl.Expr
     return [pl.lit(None, dtype).alias(name) for name, dtype in held.items() if name not in schema]
 
 
-def _computed(
-    lake: Lake, contracts: Contracts, features: FeatureSet, first: date, last: date
+def _at_once(
+    lake: Lake, contracts: Contracts, features: FeatureSet, reading: Reading
 ) -> tuple[FeatureBuild, pl.DataFrame]:
-    """The rows of the range, and what was read for them."""
+    """The rows of the range with everything in memory, and what was read for them."""
     contract = contracts.transactions
-    ahead = timedelta(milliseconds=contract.future_tolerance_ms) + _MARGIN
-    read_from = datetime.combine(first, time(), UTC) - features.horizon - ahead
-    epochs = epoch_registry(lake)
-    within = _may_precede(read_transactions(lake, contract, date_from=first, date_to=last), epochs, ahead)
-    events, labels = read_history(lake, contracts, read_from, within)
-    values = compute_offline(features, events, labels, epochs)
-    rows = (
-        pl.concat(
-            [
-                events.select(*carried_columns(contract), "event_date", "known_at"),
-                values.select(features.names),
-            ],
-            how="horizontal",
-        )
-        .with_columns(pl.lit(features.hash).alias("feature_set_hash"))
-        .filter(pl.col("event_date").is_between(first, last))
+    schema = lake.scan(TRANSACTIONS).collect_schema()
+    events, labels = read_history(
+        lake, contracts, reading.known_from, reading.within, needed_columns(features, schema)
     )
+    mine = events.select(reading.of_range.fill_null(value=False)).to_series()
+    values = compute_offline(features, events, labels, reading.epochs, mine)
+    kept = events.filter(mine).select(*carried_columns(contract), "event_date", "known_at")
+    rows = pl.concat([kept, values.select(features.names)], how="horizontal")
     counts = rows.group_by("event_date").len().sort("event_date")
-    return FeatureBuild(dict(counts.iter_rows()), folded=len(events), read_from=read_from), rows
-
-
-def _may_precede(of_range: pl.LazyFrame, epochs: Epochs, ahead: timedelta) -> pl.Expr | None:
-    """Events that may precede one of the range's in an entity's order; None when the range is empty."""
-    newest = (
-        of_range.group_by("_stream", "_shard", "_incarnation")
-        .agg(pl.col("known_at", "_offset", "_epoch").max())
-        .collect()
-    )
-    known = newest.select(pl.col("known_at").max()).item()
-    if known is None:
-        return None
-    return (pl.col("known_at") <= known + ahead).fill_null(True) | out_of_turn(newest, epochs)
+    return FeatureBuild(dict(counts.iter_rows()), len(events), reading.known_from), rows

@@ -1,5 +1,6 @@
 """Reading `labels` as features and training see them, and the payments that they are about."""
 
+from collections.abc import Sequence
 from datetime import date, datetime
 
 import polars as pl
@@ -28,12 +29,16 @@ def read_labels(lake: Lake, contracts: Contracts) -> pl.LazyFrame:
 
 
 def read_history(
-    lake: Lake, contracts: Contracts, known_from: datetime, within: pl.Expr | None = None
+    lake: Lake,
+    contracts: Contracts,
+    known_from: datetime,
+    within: pl.Expr | None = None,
+    columns: Sequence[str] | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """What a fold needs: payments known since `known_from`, and every label of payments labelled since then.
 
     Payments that are older but were labelled since are among the payments: their labels still count for their entities.
-    `within` narrows the payments further.
+    `within` narrows the payments further; `columns` names what is wanted of them, else all.
     """
     event_id = contracts.transactions.event_id
     every = read_labels(lake, contracts)
@@ -49,7 +54,9 @@ def read_history(
         pl.lit(False) if first_day is None else pl.col("event_date") >= first_day,
     ).join(ids, on=event_id, how="semi")
     found = pl.concat([older, recent])
+    if within is not None:
+        found = found.filter(within)
     return (
-        (found if within is None else found.filter(within)).collect(),
+        (found if columns is None else found.select(columns)).collect(),
         every.join(ids, on=event_id, how="semi").collect(),
     )

@@ -4,14 +4,15 @@ delta-rs records application versions but enforces no order, and it casts silent
 opens a fresh handle, checks the version on it and passes that very handle to `append`, which compares types first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from fraud_assets.lake.store import probe_store, storage_options
-from fraud_assets.lake.writing import writer_for
+from fraud_assets.lake.writing import FrameStream, writer_for
 from fraud_core.errors import CommitRefused, LakeError
 from fraud_core.settings import Settings
 
@@ -131,17 +132,39 @@ class Lake:
     def replace(
         self,
         name: str,
-        frame: pl.DataFrame,
+        rows: pl.DataFrame | Iterator[pl.DataFrame],
         predicate: str,
         *,
         table: DeltaTable | None = None,
         versions: Mapping[str, int] | None = None,
     ) -> None:
-        """Replace the rows that match `predicate` (SQL, usually of one partition) by `frame`, in one commit."""
+        """Replace the rows that match `predicate` (SQL, usually of one partition) by `rows`, in one commit.
+
+        Frames of an iterator are taken as they are written; what it raises is raised here, and nothing is committed.
+        """
         handle = table if table is not None else self.table(name)
         expected = schema_of(handle)
-        _check_types(handle, expected, frame)
-        self._write(handle, frame.select(expected.names()), versions, mode="overwrite", predicate=predicate)
+        frames = iter([rows]) if isinstance(rows, pl.DataFrame) else rows
+        checked = (_checked(handle, expected, frame) for frame in frames)
+        first = next(checked, expected.to_frame())
+        second = next(checked, None)
+        if second is None:
+            self._write(handle, first, versions, mode="overwrite", predicate=predicate)
+            return
+        stream = FrameStream(expected, chain((first, second), checked))
+        try:
+            self._write(handle, first, versions, mode="overwrite", predicate=predicate, stream=stream)
+        except LakeError:
+            if stream.failure is not None:
+                raise stream.failure from None
+            raise
+
+    def as_of(self, table: DeltaTable) -> DeltaTable:
+        """Another handle of the same table and version: one that was written through knows its own commit."""
+        try:
+            return DeltaTable(table.table_uri, version=table.version(), storage_options=self.options or None)
+        except (DeltaError, OSError) as error:
+            raise _failed("read", table.table_uri, error) from error
 
     def scan(self, source: str | DeltaTable) -> pl.LazyFrame:
         """The rows of a table as of now, or as of a handle."""
@@ -155,12 +178,13 @@ class Lake:
         *,
         mode: str,
         predicate: str | None = None,
+        stream: FrameStream | None = None,
     ) -> None:
         transactions = [Transaction(app_id, version) for app_id, version in (versions or {}).items()]
         try:
             write_deltalake(
                 table,
-                frame,
+                frame if stream is None else stream.reader(),
                 mode=mode,  # type: ignore[call-overload]
                 predicate=predicate,
                 writer_properties=writer_for(frame, _bounds(table)),
@@ -231,6 +255,11 @@ def _missing_columns(
             "contract as it was. Nothing was written."
         )
     return {column: dtype for column, dtype in wanted.items() if column not in held}
+
+
+def _checked(table: DeltaTable, expected: pl.Schema, frame: pl.DataFrame) -> pl.DataFrame:
+    _check_types(table, expected, frame)
+    return frame.select(expected.names())
 
 
 def _check_types(table: DeltaTable, expected: pl.Schema, frame: pl.DataFrame) -> None:

@@ -4,10 +4,12 @@ Most of a large commit's time went into dictionaries that did not pay: ids hardl
 does. Bounds are kept for the columns by which reads skip files, and no others: Delta's log takes them from the file.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Final
 
 import polars as pl
+from arro3.core import RecordBatch, RecordBatchReader
+from arro3.core import Schema as ArrowSchema
 from deltalake import ColumnProperties, WriterProperties
 
 COMPACT: Final = WriterProperties(compression="ZSTD", compression_level=3)
@@ -40,3 +42,23 @@ def writer_for(frame: pl.DataFrame, bounds: Collection[str]) -> WriterProperties
             if name in frame.columns
         },
     )
+
+
+class FrameStream:
+    """Frames that the writer takes one by one; a failure to make one is kept, since the writer would make words of it."""
+
+    def __init__(self, schema: pl.Schema, frames: Iterator[pl.DataFrame]) -> None:
+        self._schema, self._frames = schema, frames
+        self.failure: Exception | None = None
+
+    def reader(self) -> RecordBatchReader:
+        """The frames as Arrow's stream of batches; once."""
+        return RecordBatchReader.from_batches(ArrowSchema.from_arrow(self._schema), self._batches())
+
+    def _batches(self) -> Iterator[RecordBatch]:
+        try:
+            for frame in self._frames:
+                yield RecordBatch.from_arrow(frame.rechunk())
+        except Exception as error:
+            self.failure = error
+            raise

@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 import dagster as dg
 
-from fraud_assets.features import FEATURES, build_features
+from fraud_assets.features import FEATURES, Room, build_features
 from fraud_assets.orchestration.ownership import OWNERS
 from fraud_assets.orchestration.partitions import event_days, one_run
 from fraud_assets.orchestration.resources import Platform
@@ -32,7 +32,8 @@ def feature_table(context: dg.AssetExecutionContext, platform: Platform) -> dg.M
     """Compute and replace the partitions of the run's range."""
     days = context.partition_key_range
     first, last = date.fromisoformat(days.start), date.fromisoformat(days.end)
-    build = build_features(platform.lake, platform.contracts, platform.features, first, last)
+    room = Room.of(platform.settings)
+    build = build_features(platform.lake, platform.contracts, platform.features, first, last, room)
     rows = sum(build.rows.values())
     context.log.info("%s to %s: %d rows, %d events folded", first, last, rows, build.folded)
     return dg.MaterializeResult(

@@ -1,0 +1,114 @@
+"""Rows on disk, by part: what a build cannot hold at once is put away a little at a time and read back part by part.
+
+A part's rows come back in the order in which they were added. Nothing here outlives the build: the folder goes with it.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from fraud_core.errors import FeatureError
+from fraud_core.settings import Settings
+
+PART: Final = "_part"
+"""Column with the number of the part (Int32) that a row belongs to."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a build may take."""
+
+    memory: int = 4096 << 20
+    """Bytes for events and features together; a process takes some 300 MiB besides."""
+    temp: str = ""
+    """Folder for what does not fit; empty: the system's."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Room":
+        return cls(settings.feature_memory_mib << 20, settings.feature_temp)
+
+    @contextmanager
+    def folder(self) -> Iterator[Path]:
+        """A folder of one build, removed at its end however it ends."""
+        try:
+            made = tempfile.TemporaryDirectory(
+                prefix="spearhead-features-", dir=self.temp or None, ignore_cleanup_errors=True
+            )
+        except OSError as error:
+            raise _failed(Path(self.temp or tempfile.gettempdir()), error) from error
+        with made as name:
+            yield Path(name)
+
+
+AMPLE: Final = Room()
+
+
+class Spill:
+    """Rows of one kind. Files are written when `buffer` bytes have gathered."""
+
+    def __init__(self, folder: Path, buffer: int) -> None:
+        self._folder, self._buffer = folder, buffer
+        self._held: list[pl.DataFrame] = []
+        self._bytes = 0
+        self._files: dict[int, list[Path]] = {}
+        self._flushes = 0
+        try:
+            folder.mkdir()
+        except OSError as error:
+            raise _failed(folder, error) from error
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Put rows away; their column `_part` says where."""
+        if rows.is_empty():
+            return
+        self._held.append(rows)
+        self._bytes += int(rows.estimated_size())
+        if self._bytes >= self._buffer:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was gathered."""
+        if not self._held:
+            return
+        rows = pl.concat(self._held)
+        self._held, self._bytes = [], 0
+        self._flushes += 1
+        for (part,), piece in rows.partition_by(
+            PART, as_dict=True, include_key=False, maintain_order=True
+        ).items():
+            path = self._folder / f"{part}-{self._flushes}.arrow"
+            try:
+                piece.write_ipc(path, compression="lz4")
+            except (OSError, pl.exceptions.PolarsError) as error:
+                raise _failed(self._folder, error) from error
+            self._files.setdefault(int(str(part)), []).append(path)
+
+    def take(self, part: int) -> pl.DataFrame | None:
+        """The rows of a part, which are gone from the disk then; None when there are none."""
+        self.flush()
+        paths = self._files.pop(part, [])
+        if not paths:
+            return None
+        rows = pl.concat([pl.read_ipc(path) for path in paths], rechunk=True)
+        for path in paths:
+            path.unlink()
+        return rows
+
+
+def _failed(folder: Path, error: Exception) -> FeatureError:
+    text = " ".join(str(error).split())
+    full = "No space left" in text or "os error 28" in text
+    advice = (
+        "It is full: free some space, or name a larger folder (SPEARHEAD_FEATURE_TEMP)"
+        if full
+        else "Check the folder, or name another (SPEARHEAD_FEATURE_TEMP)"
+    )
+    return FeatureError(
+        f"A build of features could not write to its temporary folder {folder}: {text[:300]}. {advice}. More memory "
+        "(SPEARHEAD_FEATURE_MEMORY_MIB) needs less of it. The days that were not finished are as they were."
+    )

@@ -1,0 +1,317 @@
+"""The features of a range in bounded memory, equal to `compute_offline` bit for bit.
+
+1. The payments are read once and put away by their id, so that copies, labels and payments meet.
+2. Each part is cleared of copies; payments of the range get a place in a chunk of the output; every payment goes on, with the
+   columns that it needs there, to the part of each of its entities.
+3. Each part of an entity kind holds all events of its entities: it is folded, and what features read goes to the chunks.
+4. Chunk by chunk the columns are joined.
+
+Every step's parts are so many that one of them fits into the memory allowed. An entity is never divided, so the busiest one must
+fit too. Work and bytes on disk grow with the events, not with their square.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from fraud_assets.features.chunks import Chunks
+from fraud_assets.features.reading import Reading, carried_columns, needed_columns, row_bytes
+from fraud_assets.features.spill import PART, Spill
+from fraud_assets.lake import DECISIONS
+from fraud_core.features import FeatureSet
+from fraud_core.features.inputs import Frame
+from fraud_core.features.offline import (
+    Floats,
+    answered,
+    entity_inputs,
+    evaluate_group,
+    fold_entity,
+    read_history,
+)
+
+_CHUNK, _PLACE, _TURN = "_chunk", "_place", "_turn"
+"""Of a payment of the range: its chunk of the output and its place in it. Of every payment: its turn where all else ties."""
+_BATCH_ROWS = 50_000
+_NOTHING = np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The two tables, each as of one version."""
+
+    payments: pl.LazyFrame
+    """All of them, copies included."""
+    labels: pl.LazyFrame
+    """As `read_labels` gives them."""
+    rows: int
+    """About how many payments are folded."""
+    per_day: dict[date, int]
+    """Payments of the range by event date, copies included."""
+
+
+class StreamedFeatures:
+    """One build. `memory`: bytes for what is held at a time."""
+
+    def __init__(
+        self, features: FeatureSet, reading: Reading, sources: Sources, memory: int, folder: Path
+    ) -> None:
+        self.features, self.reading, self.sources = features, reading, sources
+        self._id = features.contract.event_id
+        self._schema = sources.payments.collect_schema()
+        self._memory, self._folder = memory, folder
+        rows = sources.rows
+        carried = carried_columns(features.contract)
+        size = 4 * len(features.names) + row_bytes(self._schema, carried)
+        most = max(1, memory // (8 * size))
+        self.chunks = Chunks.of(reading.first, reading.last, sources.per_day, most)
+        whole = row_bytes(self._schema, needed_columns(features, self._schema))
+        self._id_parts = self._parts(rows, 4 * whole)
+        joint = [entities for entities in features.groups if len(entities) > 1]
+        self._waiting = {entity for entities in joint for entity in entities}
+        self._entity_parts = {name: self._parts(rows, self._folding_bytes(name)) for name in features.plans}
+        self._joint_fields = {
+            source.field for entities in joint for source in features.groups[entities].program.inputs
+        }
+        self._payments, self._decided = self._spill("payments"), self._spill("decided")
+        self._labels, self._base = self._spill("labels"), self._spill("base")
+        self._events = {name: self._spill(f"events-{name}") for name in features.plans}
+        self._known = {name: self._spill(f"labels-{name}") for name in features.plans}
+        self._values = {name: self._spill(f"values-{name}") for name in features.plans}
+        self._filled: dict[int, int] = {}
+        self.folded = 0
+
+    def chunk_frames(self) -> Iterator[pl.DataFrame]:
+        """The rows of each chunk of the output in turn: the carried columns, event_date, known_at, the features."""
+        self._put_away()
+        for part in range(self._id_parts):
+            self._settle(part)
+        for name in self.features.plans:
+            for part in range(self._entity_parts[name]):
+                self._fold(name, part)
+        for chunk in range(self.chunks.count):
+            yield self._joined(chunk)
+
+    # -- 1. from the lake to parts by id
+
+    def _put_away(self) -> None:
+        reading, known = self.reading, pl.col("known_at")
+        if reading.within is None:
+            return
+        part = _hashed(self._id, 0, self._id_parts).alias(PART)
+        digest = pl.col(self._id).cast(pl.String).hash(seed=1)
+        labelled = (
+            self.sources.labels.filter(known >= reading.known_from)
+            .select(digest.alias("digest"), "event_date")
+            .collect(engine="streaming")
+        )
+        digests = labelled["digest"].unique()
+        first_labelled = labelled["event_date"].min()
+        chosen = known >= reading.known_from
+        if first_labelled is not None:  # which of them really are: see _settle
+            chosen |= (pl.col("event_date") >= first_labelled) & digest.is_in(digests.implode())
+        chosen = (chosen & reading.within).fill_null(value=False)
+        row = 0
+        payments = self.sources.payments.filter(chosen).select(
+            *needed_columns(self.features, self._schema), part
+        )
+        for batch in _batches(payments):
+            self._payments.add(batch.with_columns((pl.int_range(pl.len()) + row).alias(_TURN)))
+            row += batch.height
+        decided = self.sources.payments.filter(~chosen & (pl.col("_stream") == DECISIONS))
+        for batch in _batches(decided.select(self._id, part)):
+            self._decided.add(batch)
+        labels = self.sources.labels.filter(digest.is_in(digests.implode()))
+        for batch in _batches(labels.select(self._id, "is_fraud", "known_at", part)):
+            self._labels.add(batch)
+
+    # -- 2. from parts by id to parts by entity
+
+    def _settle(self, part: int) -> None:
+        rows = self._payments.take(part)
+        decided, labels = self._decided.take(part), self._labels.take(part)
+        if rows is None:
+            return
+        rows, labels = self._once(rows, decided, labels)
+        self.folded += rows.height
+        rows = self._placed(rows)
+        mine = rows.filter(pl.col(_PLACE).is_not_null()).sort(_CHUNK, _PLACE)
+        self._base.add(self._with_plain_features(mine))
+        for name, plan in self.features.plans.items():
+            field = plan.rule.field
+            parts = self._entity_parts[name]
+            nobodys = pl.when(pl.col(field).is_null()).then(pl.col(_PLACE) % parts)
+            owner = nobodys.otherwise(_hashed(field, 2, parts)).cast(pl.Int32).alias(PART)
+            concerned = rows.filter(pl.col(field).is_not_null() | pl.col(_PLACE).is_not_null())
+            self._events[name].add(
+                concerned.select(*self._entity_columns(name), _CHUNK, _PLACE, _TURN, owner)
+            )
+            if plan.has_labels and labels is not None:
+                owners = rows.filter(pl.col(field).is_not_null()).unique(self._id, keep="first")
+                self._known[name].add(labels.join(owners.select(self._id, owner), on=self._id, how="inner"))
+
+    def _once(
+        self, rows: pl.DataFrame, decided: pl.DataFrame | None, labels: pl.DataFrame | None
+    ) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+        """The payments of a part without copies, in the order in which `read_history` has them, and the labels that count."""
+        known_from = self.reading.known_from
+        is_decision = pl.col("_stream") == DECISIONS
+        ids = rows.filter(is_decision).select(self._id)
+        if decided is not None:
+            ids = pl.concat([ids, decided])
+        if ids.height:
+            sent = rows.filter(~is_decision).join(ids, on=self._id, how="anti")
+            rows = pl.concat([sent, rows.filter(is_decision)])
+        recent = pl.col("known_at") >= known_from
+        if labels is None:
+            rows = rows.filter(recent)
+        else:
+            since = labels.filter(recent).select(self._id).unique()
+            older = rows.filter(~recent).join(since, on=self._id, how="semi")
+            rows = pl.concat([older, rows.filter(recent)])
+            frauds = labels.filter(pl.col("is_fraud").cast(pl.Boolean)).select(self._id).unique()
+            # A payment that nobody ever called fraud has no effect on anything.
+            labels = labels.join(since, on=self._id, how="semi").join(frauds, on=self._id, how="semi")
+        turn = (recent.cast(pl.Int64) * 2 + is_decision.cast(pl.Int64)) * 2**60 + pl.col(_TURN)
+        rows = rows.with_columns(turn.alias(_TURN)).sort(_TURN)
+        return rows, labels
+
+    def _placed(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Give payments of the range a chunk and a place in it."""
+        chunk = self.chunks.chunk_of(pl.col("event_date"), pl.col(self._id).cast(pl.String).hash(seed=3))
+        rows = rows.with_columns(pl.when(self.reading.of_range).then(chunk).alias(_CHUNK))
+        filled = pl.DataFrame(
+            {_CHUNK: list(self._filled), "_filled": list(self._filled.values())},
+            schema={_CHUNK: pl.Int32, "_filled": pl.Int64},
+        )
+        rows = rows.join(filled, on=_CHUNK, how="left", maintain_order="left").with_columns(
+            pl.when(pl.col(_CHUNK).is_not_null())
+            .then(pl.int_range(pl.len()).over(_CHUNK) + pl.col("_filled").fill_null(0))
+            .alias(_PLACE)
+        )
+        for chunk_number, count in rows.drop_nulls(_CHUNK).group_by(_CHUNK).len().iter_rows():
+            self._filled[chunk_number] = self._filled.get(chunk_number, 0) + count
+        return rows
+
+    def _with_plain_features(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """What goes to the chunks at once: the carried columns, features of the event alone, fields for joint ones."""
+        kept = [*carried_columns(self.features.contract), "event_date", "known_at", *self._joint_fields]
+        values = self._evaluated((), rows, [])
+        return rows.select(
+            *[name for name in dict.fromkeys(kept) if name in rows.columns],
+            pl.col(_CHUNK).alias(PART),
+        ).with_columns(**{name: pl.Series(found) for name, found in values.items()})
+
+    # -- 3. from parts by entity to chunks of the output
+
+    def _fold(self, name: str, part: int) -> None:
+        rows = self._events[name].take(part)
+        labels = self._known[name].take(part)
+        if rows is None:
+            return
+        plan, group = self.features.plans[name], self.features.groups.get((name,))
+        field, mine = plan.rule.field, pl.col(_PLACE).is_not_null()
+        active = rows.filter(mine).select(field).drop_nulls().unique()
+        rows = pl.concat(
+            [rows.join(active, on=field, how="semi"), rows.filter(mine & pl.col(field).is_null())]
+        )
+        if rows.is_empty():
+            return
+        rows = rows.sort(_TURN)
+        history = read_history(self.features, rows, labels, self.reading.epochs, name)
+        places = answered(rows.height, rows[_PLACE].is_not_null())
+        block = fold_entity(history, plan, places)
+        found = evaluate_group(group, history.columns, [block], places) if group else {}
+        slots = (
+            {f"{_PLACE}{slot}": column for slot, column in enumerate(block)} if name in self._waiting else {}
+        )
+        self._values[name].add(
+            rows.select(pl.col(_CHUNK, _PLACE).gather(places)).select(
+                pl.col(_CHUNK).alias(PART),
+                _PLACE,
+                **{key: pl.Series(value) for key, value in (found | slots).items()},
+            )
+        )
+
+    # -- 4. the output
+
+    def _joined(self, chunk: int) -> pl.DataFrame:
+        names = [*carried_columns(self.features.contract), "event_date", "known_at"]
+        base = self._base.take(chunk)
+        if base is None:
+            return pl.DataFrame(schema=self.output_schema())
+        columns: dict[str, pl.Series] = {}
+        blocks: dict[str, list[np.ndarray]] = {}
+        for name in self.features.plans:
+            values = self._values[name].take(chunk)
+            if values is None or values.height != base.height:
+                raise AssertionError(f"features of {name} were expected for each of {base.height} payments")
+            values = values.sort(_PLACE)
+            group = self.features.groups.get((name,))
+            columns |= {each: values[each] for each in (group.names if group else ())}
+            if name in self._waiting:
+                slots = len(self.features.plans[name].slots)
+                blocks[name] = [values[f"{_PLACE}{slot}"].to_numpy() for slot in range(slots)]
+        for entities in self.features.groups:
+            if len(entities) > 1:
+                found = self._evaluated(entities, base, [np.stack(blocks[name]) for name in entities])
+                columns |= {name: pl.Series(value) for name, value in found.items()}
+        return base.with_columns(**columns).select(*names, *self.features.names)
+
+    def output_schema(self) -> dict[str, pl.DataType]:
+        """Columns of a chunk."""
+        names = [*carried_columns(self.features.contract), "event_date", "known_at"]
+        return {name: self._schema[name] for name in names} | dict.fromkeys(self.features.names, pl.Float32())
+
+    # -- what several steps need
+
+    def _evaluated(
+        self, entities: tuple[str, ...], rows: pl.DataFrame, blocks: Sequence[np.ndarray]
+    ) -> dict[str, Floats]:
+        group = self.features.groups.get(entities)
+        if group is None:
+            return {}
+        frame = Frame(rows)
+        inputs = {source: frame.column(source) for source in group.program.inputs}
+        return evaluate_group(group, inputs, blocks, np.arange(rows.height, dtype=np.int64))
+
+    def _entity_columns(self, name: str) -> list[str]:
+        contract, plan = self.features.contract, self.features.plans[name]
+        fields = [source.field for source in entity_inputs(self.features, name)]
+        named = [contract.event_id, contract.event_time, plan.rule.field, *fields]
+        named += [
+            "known_at",
+            "_stream",
+            "_shard",
+            "_incarnation",
+            "_offset",
+            "_index",
+            "_epoch",
+            f"_seq_{name}",
+        ]
+        return [each for each in dict.fromkeys(named) if each in self._schema]
+
+    def _folding_bytes(self, name: str) -> int:
+        """About what an event takes while its part is folded: its columns twice, integers, and all that is answered."""
+        plan = self.features.plans[name]
+        integers = 2 * len(entity_inputs(self.features, name)) + 2 * len(plan.slots) + 16
+        return 2 * row_bytes(self._schema, self._entity_columns(name)) + 8 * integers
+
+    def _parts(self, rows: int, bytes_each: int) -> int:
+        return max(1, -(-rows * bytes_each // self._memory))
+
+    def _spill(self, name: str) -> Spill:
+        return Spill(self._folder / name, min(self._memory // 16, 64 << 20))
+
+
+def _hashed(field: str, seed: int, parts: int) -> pl.Expr:
+    return (pl.col(field).cast(pl.String).hash(seed=seed) % parts).cast(pl.Int32)
+
+
+def _batches(rows: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+    yield from rows.collect_batches(
+        chunk_size=_BATCH_ROWS, maintain_order=True, lazy=True, engine="streaming"
+    )
