@@ -54,7 +54,7 @@ def build_accounts(
     city = rng.choice(len(places), count, p=places.residents).astype(np.int16)
     activity = rng.lognormal(0.0, 0.85, count)
     local = merchants.in_city(rng, SHOP, np.repeat(city, LOCAL_FAVOURITES)).reshape(count, LOCAL_FAVOURITES)
-    online = merchants.online(rng, count * ONLINE_FAVOURITES).reshape(count, ONLINE_FAVOURITES)
+    online = merchants.online.draw(rng, count * ONLINE_FAVOURITES).reshape(count, ONLINE_FAVOURITES)
     return Accounts(
         city=city,
         latitude=np.round(places.latitude[city] + rng.normal(0, 0.06, count), 4),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fraud_core.simulator import rhythm
 from fraud_core.simulator.accounts import LOCAL_FAVOURITES, ONLINE_FAVOURITES
 from fraud_core.simulator.calendar import Calendar, Today
+from fraud_core.simulator.draws import Weighted
 from fraud_core.simulator.merchants import CASH, DIGITAL, LOG_EUROS, ONLINE, SHOP, SPREAD
 from fraud_core.simulator.payments import (
     ATM,
@@ -32,6 +33,7 @@ from fraud_core.simulator.world import World
 _FAVOURITE: Final = 0.72
 _SPREE: Final = 0.035
 _BIG: Final = 0.015
+_BORROWED_TYPES: Final = Weighted([0.45, 0.35, 0.1, 0.1])
 _PHONE, _DESKTOP, _TABLET, _BORROWED, _HOME, _MOBILE_NETWORK = range(10, 16)
 
 
@@ -142,13 +144,20 @@ class Behaviour:
         tablet = remote & accounts.tablet[account] & (draw > 0.90)
         borrowed = remote & (rng.random(size) < 0.025)
         kind = np.where(desktop, DESKTOP, np.where(tablet, TABLET, MOBILE)).astype(np.int8)
-        device = code(_PHONE, wide, today.phone[account])
-        device = np.where(desktop, code(_DESKTOP, wide), np.where(tablet, code(_TABLET, wide), device))
-        device = np.where(borrowed, code(_BORROWED, rng.integers(0, 1 << 62, size)), device)
-        kind = np.where(borrowed, rng.choice(4, size, p=[0.45, 0.35, 0.1, 0.1]), kind).astype(np.int8)
+        lent = rng.integers(0, 1 << 62, size)
+        kind = np.where(borrowed, _BORROWED_TYPES.draw(rng, size), kind).astype(np.int8)
         wallet = (channel == POS) & accounts.wallet[account] & (draw < 0.7)
         none = ~(remote | wallet) | (remote & (rng.random(size) < 0.04))
-        return np.where(none, NO_CODE, device), np.where(none, OTHER, kind).astype(np.int8)
+        device = np.full(size, NO_CODE)
+        for owned, number, of in (
+            (~(desktop | tablet), _PHONE, (wide, today.phone[account])),
+            (desktop, _DESKTOP, (wide,)),
+            (tablet & ~desktop, _TABLET, (wide,)),
+            (borrowed, _BORROWED, (lent,)),
+        ):
+            rows = np.flatnonzero(owned & ~none & (borrowed if number == _BORROWED else ~borrowed))
+            device[rows] = code(number, *(part[rows] for part in of))
+        return device, np.where(none, OTHER, kind).astype(np.int8)
 
     def _shops(
         self,
@@ -170,7 +179,7 @@ class Behaviour:
             rng.integers(0, ONLINE_FAVOURITES, len(account)), rng.integers(0, ONLINE_FAVOURITES, len(account))
         )
         favourite = self.world.accounts.online_favourites[account, rank]
-        new = self.world.merchants.online(rng, len(account))
+        new = self.world.merchants.online.draw(rng, len(account))
         return np.where(rng.random(len(account)) > _FAVOURITE, new, favourite).astype(np.int32)
 
     def _card(self, rng: np.random.Generator, account: NDArray[np.int32]) -> NDArray[np.int8]:
@@ -186,10 +195,15 @@ class Behaviour:
         today: Today,
     ) -> NDArray[np.uint64]:
         size = len(account)
-        home = self.world.code(_HOME, account.astype(np.int64), today.network[account])
-        pool = self.world.code(_MOBILE_NETWORK, rng.integers(0, 20 * len(self.world.accounts), size))
-        address = np.where(away | (rng.random(size) < 0.3), pool, home)
-        return np.where(channel == ECOM, address, NO_CODE)
+        pool = rng.integers(0, 20 * len(self.world.accounts), size)
+        mobile = away | (rng.random(size) < 0.3)
+        address = np.full(size, NO_CODE)
+        rows = np.flatnonzero((channel == ECOM) & mobile)
+        address[rows] = self.world.code(_MOBILE_NETWORK, pool[rows])
+        rows = np.flatnonzero((channel == ECOM) & ~mobile)
+        homes = account[rows]
+        address[rows] = self.world.code(_HOME, homes.astype(np.int64), today.network[homes])
+        return address
 
     def _where(
         self,
@@ -202,7 +216,7 @@ class Behaviour:
         merchants, places = self.world.merchants, self.world.cities
         size = len(merchant)
         elsewhere = rng.random(size) < 0.05
-        seen = np.where(elsewhere, rng.choice(len(places), size, p=places.visitors), city)
+        seen = np.where(elsewhere, places.visited.draw(rng, size), city)
         remote = (channel == ECOM) | (channel == MOTO)
         unknown = remote & ((rng.random(size) < 0.25) | (channel == MOTO))
         latitude = np.where(
@@ -228,7 +242,7 @@ class Behaviour:
         spree = payments.take(rows)
         time_ms = spree.time_ms + elapsed.astype(np.int64)
         # Another shop of the same city for shoppers, the same merchant for players.
-        others = self.world.merchants.online(rng, len(rows))
+        others = self.world.merchants.online.draw(rng, len(rows))
         shops = spree.channel == POS
         others[shops] = self.world.merchants.in_city(
             rng, SHOP, self.world.merchants.city[spree.merchant[shops]]

@@ -47,6 +47,7 @@ class Calendar:
         self._world = world
         self._slots: OrderedDict[int, _Slot] = OrderedDict()
         self._days: OrderedDict[int, Today] = OrderedDict()
+        self._phones: tuple[int, NDArray[np.int64]] | None = None
 
     def today(self, day: int) -> Today:
         """The state of all accounts on `day` (since 1970-01-01)."""
@@ -63,12 +64,17 @@ class Calendar:
         for near in (self._slot(slot - 1), self._slot(slot)):
             on_trip = (near.trip_start <= day) & (day < near.trip_end)
             city = np.where(on_trip, near.trip_city, city)
-        phone = np.zeros(len(home), dtype=np.int64)
-        for back in range(slot - _SLOTS_BACK, slot + 1):
-            replaced = self._slot(back).phone_day
-            phone = np.where((replaced >= 0) & (replaced <= day), replaced, phone)
+        replaced = self._slot(slot).phone_day
+        phone = np.where((replaced >= 0) & (replaced <= day), replaced, self._phone_before(slot))
         account = np.arange(len(home))
         return Today(city=city, away=city != home, phone=phone, network=(day + account * 7) // 21)
+
+    def _phone_before(self, slot: int) -> NDArray[np.int64]:
+        """Which phone each account used when a slot began: the one that was replaced last."""
+        if self._phones is None or self._phones[0] != slot:
+            days = [self._slot(back).phone_day for back in range(slot - _SLOTS_BACK, slot)]
+            self._phones = slot, np.maximum(np.max(days, axis=0), 0)
+        return self._phones[1]
 
     def _slot(self, number: int) -> _Slot:
         if number not in self._slots:
@@ -85,7 +91,7 @@ class Calendar:
         start = first + rng.integers(0, SLOT_DAYS, count)
         length = rng.integers(2, 13, count)
         # Shorter ways are likelier: most trips stay in the country's neighbourhood of the list.
-        destination = rng.choice(len(places), count, p=places.visitors).astype(np.int16)
+        destination = places.visited.draw(rng, count).astype(np.int16)
         replaced = rng.random(count) < _NEW_PHONE
         return _Slot(
             trip_start=np.where(travels, start, -1),

@@ -1,10 +1,13 @@
 """The countries and cities of the simulated world: where people live, shop and travel, and what they pay with."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fraud_core.simulator.draws import Weighted
 
 BASE_CURRENCY: Final = "EUR"
 EARTH_RADIUS_KM: Final = 6371.0
@@ -56,6 +59,11 @@ class Cities:
     clock_ms: NDArray[np.int64]
     residents: NDArray[np.float64]
     visitors: NDArray[np.float64]
+
+    @cached_property
+    def visited(self) -> Weighted:
+        """Draws cities as travellers, thieves and coarse network addresses come to them."""
+        return Weighted(self.visitors)
 
     def __len__(self) -> int:
         return len(self.country)

@@ -5,16 +5,18 @@ histories of the same world hold the same events, byte by byte, where they overl
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from fraud_core.errors import SettingsError
 from fraud_core.simulator.behaviour import Behaviour
 from fraud_core.simulator.calendar import Calendar
 from fraud_core.simulator.faults import Fault, draw_faults
-from fraud_core.simulator.labels import SCHEMA, draw_labels
+from fraud_core.simulator.labels import SCHEMA, draw_reports, join_reports, to_labels
 from fraud_core.simulator.payments import GENUINE, Payments, Tables, concatenate
 from fraud_core.simulator.rhythm import DAY_MS, HOUR_MS, MINUTE_MS
 from fraud_core.simulator.scenarios import LONGEST_DAYS, Scenarios
@@ -52,22 +54,23 @@ class History:
         self._behaviour = Behaviour(world, calendar)
         self._scenarios = Scenarios(self._behaviour)
         self._tables = Tables(world)
-        self._campaigns: dict[int, Payments | None] = {}
 
     def chunks(self) -> Iterator[Chunk]:
         """The history in order of arrival. What would arrive after `until` is left out."""
-        late: list[pl.DataFrame] = []
+        late: list[_Sent] = []
         labels = pl.DataFrame(schema=SCHEMA)
+        campaigns = _Campaigns(self._scenarios)
         for days in self._groups():
-            rows, new_labels = self._rows(days)
+            drawn, new_labels = self._draw(days, campaigns)
             end_ms = min((days[-1] + 1) * DAY_MS, self.until_ms)
-            rows = pl.concat([*late, rows]).sort("_virtual_ms", "transaction_id")
+            sent = _joined([*late, drawn])
+            sent = sent.take(np.lexsort((sent.number, sent.day, sent.known_ms)))
+            due = int(np.searchsorted(sent.known_ms, end_ms))
+            late = [sent.take(slice(due, None))]
+            rows = self._table(sent.take(slice(0, due)))
             labels = pl.concat([labels, new_labels]).sort(
                 "_virtual_ms", "transaction_id", maintain_order=True
             )
-            due = rows["_virtual_ms"] < end_ms
-            late = [rows.filter(~due)]
-            rows = rows.filter(due)
             known = labels["_virtual_ms"] < end_ms
             faults: list[Fault] = []
             if self.fault_share:
@@ -90,47 +93,93 @@ class History:
         if group:
             yield group
 
-    def _rows(self, days: list[int]) -> tuple[pl.DataFrame, pl.DataFrame]:
-        parts, ids, labels, known = [], [], [], []
-        for day in days:
-            payments = self._payments(day)
-            day_ids = pl.select(
-                pl.concat_str(
-                    pl.lit(f"t{self.world.spec.mark}-{day}-"),
-                    pl.int_range(len(payments)).cast(pl.String).str.zfill(6),
-                )
-            ).to_series()
+    def _draw(self, days: list[int], campaigns: "_Campaigns") -> tuple["_Sent", pl.DataFrame]:
+        """Payments and labels of these days, which follow each other."""
+        honest = [self._behaviour.day(day) for day in days]
+        payments = concatenate([*honest, *(part for day in days for part in campaigns.on(day))])
+        payments = payments.take(np.lexsort((payments.merchant, payments.account, payments.time_ms)))
+        bounds = np.searchsorted(payments.time_ms, np.arange(days[0], days[-1] + 2) * DAY_MS)
+        known, reports = [], []
+        for day, first, end in zip(days, bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
             rng = self.world.rng(day, "arrival")
-            known.append(payments.time_ms + arrival_delay_ms(rng, len(payments)))
-            labels.append(draw_labels(rng, day_ids, payments.time_ms, payments.scenario))
-            parts.append(payments)
-            ids.append(day_ids)
-        payments, all_ids = concatenate(parts), pl.concat(ids)
-        rows = self._tables.transactions(payments, all_ids).with_columns(
-            pl.Series("_virtual_ms", np.concatenate(known)), scenario_names(payments)
-        )
-        within = (payments.time_ms >= self.start_ms) & (payments.time_ms < self.until_ms)
-        all_labels = pl.concat(labels)
-        if not within.all():
-            rows = rows.filter(pl.Series(within))
-            all_labels = all_labels.filter(
-                (pl.col("event_ts").dt.epoch("ms") >= self.start_ms)
-                & (pl.col("event_ts").dt.epoch("ms") < self.until_ms)
-            )
-        return rows, all_labels
+            time_ms = payments.time_ms[first:end]
+            known.append(time_ms + arrival_delay_ms(rng, end - first))
+            of_day = draw_reports(rng, time_ms, payments.scenario[first:end])
+            reports.append(replace(of_day, payment=of_day.payment + first))
+        counts = np.diff(bounds)
+        number = np.arange(bounds[-1]) - np.repeat(bounds[:-1], counts)
+        sent = _Sent(payments, np.concatenate(known), np.repeat(days, counts), number)
+        inside = (payments.time_ms >= self.start_ms) & (payments.time_ms < self.until_ms)
+        report = join_reports(reports)
+        report = report.take(inside[report.payment])
+        labels = to_labels(report, self._ids(sent.take(report.payment)), payments.time_ms[report.payment])
+        return sent.take(inside), labels
 
-    def _payments(self, day: int) -> Payments:
-        """All payments of a day in order of time."""
-        parts = [self._behaviour.day(day)]
-        for begun in range(day - LONGEST_DAYS, day + 1):
-            if begun not in self._campaigns:
-                self._campaigns[begun] = self._scenarios.day(begun)
-            campaigns = self._campaigns[begun]
-            if campaigns is not None:
-                parts.append(campaigns.take(campaigns.time_ms // DAY_MS == day))
-        self._campaigns.pop(day - LONGEST_DAYS, None)
-        payments = concatenate(parts)
-        return payments.take(np.lexsort((payments.merchant, payments.account, payments.time_ms)))
+    def _table(self, sent: "_Sent") -> pl.DataFrame:
+        return self._tables.transactions(sent.payments, self._ids(sent)).with_columns(
+            pl.Series("_virtual_ms", sent.known_ms), scenario_names(sent.payments)
+        )
+
+    def _ids(self, sent: "_Sent") -> pl.Series:
+        """An id for each payment: the world's mark, the day, the payment's number on that day."""
+        return pl.select(
+            pl.concat_str(
+                pl.lit(f"t{self.world.spec.mark}-"),
+                pl.lit(pl.Series(sent.day)).cast(pl.String),
+                pl.lit("-"),
+                pl.lit(pl.Series(sent.number)).cast(pl.String).str.zfill(6),
+            )
+        ).to_series()
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """Payments on their way, still as numbers."""
+
+    payments: Payments
+    known_ms: NDArray[np.int64]
+    """When each reaches the log."""
+    day: NDArray[np.int64]
+    number: NDArray[np.int64]
+    """Place of the payment on its day, in order of time."""
+
+    def take(self, rows: NDArray[Any] | slice) -> "_Sent":
+        return _Sent(self.payments.take(rows), self.known_ms[rows], self.day[rows], self.number[rows])
+
+
+def _joined(parts: list[_Sent]) -> _Sent:
+    return _Sent(
+        concatenate([part.payments for part in parts]),
+        np.concatenate([part.known_ms for part in parts]),
+        np.concatenate([part.day for part in parts]),
+        np.concatenate([part.number for part in parts]),
+    )
+
+
+class _Campaigns:
+    """The payments of all campaigns, day after day; each campaign is drawn once and its payments wait for their day."""
+
+    def __init__(self, scenarios: Scenarios) -> None:
+        self._scenarios = scenarios
+        self._waiting: dict[int, list[Payments]] = {}
+        self._drawn: int | None = None
+
+    def on(self, day: int) -> list[Payments]:
+        """What happens on `day`; days are asked for in order."""
+        for begun in range(day - LONGEST_DAYS if self._drawn is None else self._drawn + 1, day + 1):
+            payments = self._scenarios.day(begun)
+            if payments is not None:
+                self._put_off(payments)
+        self._drawn = day
+        return self._waiting.pop(day, [])
+
+    def _put_off(self, payments: Payments) -> None:
+        days = payments.time_ms // DAY_MS
+        order = np.argsort(days, kind="stable")
+        present, first = np.unique(days[order], return_index=True)
+        parts = payments.take(order).cut(np.append(first, len(order)))
+        for day, part in zip(present.tolist(), parts, strict=True):
+            self._waiting.setdefault(day, []).append(part)
 
 
 def arrival_delay_ms(rng: np.random.Generator, size: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

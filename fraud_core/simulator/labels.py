@@ -1,11 +1,14 @@
 """How fraud comes to be known: days later, by several ways, with a long tail, sometimes never, sometimes wrongly."""
 
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from fraud_core.simulator.draws import Weighted
 from fraud_core.simulator.payments import GENUINE
 from fraud_core.simulator.rhythm import DAY_MS
 from fraud_core.simulator.world import SCENARIOS
@@ -23,6 +26,8 @@ _DELAY: Final = {
 _MEDIAN: Final = np.array([_DELAY[name][0] for name in SCENARIOS])
 _SPREAD: Final = np.array([_DELAY[name][1] for name in SCENARIOS])
 _EVER: Final = np.array([_DELAY[name][2] for name in SCENARIOS])
+_QUICK: Final = Weighted([0.15, 0.5, 0.2, 0.15])
+"""Ways in which a fraud comes to be known within days, as SOURCES."""
 _CLEARED: Final = 0.0015
 """Share of honest payments that an analyst looks at and clears."""
 _MISTAKEN: Final = 0.0001
@@ -39,23 +44,37 @@ SCHEMA: Final[dict[str, pl.DataType]] = {
 }
 
 
-def draw_labels(
-    rng: np.random.Generator,
-    ids: pl.Series,
-    time_ms: NDArray[np.int64],
-    scenario: NDArray[np.int8],
-    pace: float = 1.0,
-) -> pl.DataFrame:
-    """The labels that these payments will ever get, in order of their report; `pace` divides all delays.
+@dataclass(frozen=True)
+class Reports:
+    """One item per label, in no particular order."""
 
-    Columns are the labels contract's and `_virtual_ms`, the time at which the label reaches the log.
-    """
+    payment: NDArray[np.int64]
+    """Row of the payment."""
+    is_fraud: NDArray[np.bool_]
+    source: NDArray[np.int64]
+    """Index into SOURCES."""
+    reported_ms: NDArray[np.int64]
+    arrival_ms: NDArray[np.int64]
+    """When the label reaches the log."""
+
+    def take(self, rows: NDArray[Any]) -> "Reports":
+        """These rows (indices or a mask)."""
+        return Reports(*(getattr(self, name)[rows] for name in _NAMES))
+
+
+_NAMES: Final = tuple(item.name for item in fields(Reports))
+
+
+def draw_reports(
+    rng: np.random.Generator, time_ms: NDArray[np.int64], scenario: NDArray[np.int8], pace: float = 1.0
+) -> Reports:
+    """All labels that these payments will ever get; `pace` divides all delays."""
     fraud = np.flatnonzero(scenario != GENUINE)
     kind = scenario[fraud]
     days = np.exp(np.log(_MEDIAN[kind]) + _SPREAD[kind] * rng.normal(size=len(fraud))) + 0.05
     reported = rng.random(len(fraud)) < _EVER[kind]
     # Disputes through the card scheme take their time; the other ways are quick.
-    source = np.where(days > 4, 0, rng.choice(4, len(fraud), p=[0.15, 0.5, 0.2, 0.15]))
+    source = np.where(days > 4, 0, _QUICK.draw(rng, len(fraud)))
 
     honest = np.flatnonzero(scenario == GENUINE)
     draw = rng.random(len(honest))
@@ -74,15 +93,27 @@ def draw_labels(
     by[: int(reported.sum())] = source[reported]
     by[int(reported.sum()) : int(reported.sum()) + len(mistaken)] = SOURCES.index("customer")
     reported_ms = time_ms[rows] + (delay * DAY_MS / pace).astype(np.int64) + 1
-    arrival_ms = reported_ms + rng.integers(200, 5_000, len(rows))
+    return Reports(rows, verdict, by, reported_ms, reported_ms + rng.integers(200, 5_000, len(rows)))
+
+
+def join_reports(parts: Sequence[Reports]) -> Reports:
+    """All rows of all parts."""
+    return Reports(*(np.concatenate([getattr(part, name) for part in parts]) for name in _NAMES))
+
+
+def to_labels(reports: Reports, ids: pl.Series, time_ms: NDArray[np.int64]) -> pl.DataFrame:
+    """The reports as rows of the labels contract, in order of arrival (`_virtual_ms`, ms).
+
+    `ids` and `time_ms` are those of each report's payment.
+    """
     frame = pl.DataFrame(
         {
-            "transaction_id": ids.gather(rows),
-            "event_ts": pl.Series(time_ms[rows] * 1000).cast(pl.Datetime("us", "UTC")),
-            "is_fraud": verdict,
-            "reported_at": pl.Series(reported_ms * 1000).cast(pl.Datetime("us", "UTC")),
-            "source": pl.Series(SOURCES, dtype=pl.String).gather(by),
-            "_virtual_ms": arrival_ms,
+            "transaction_id": ids,
+            "event_ts": pl.Series(time_ms * 1000).cast(pl.Datetime("us", "UTC")),
+            "is_fraud": reports.is_fraud,
+            "reported_at": pl.Series(reports.reported_ms * 1000).cast(pl.Datetime("us", "UTC")),
+            "source": pl.Series(SOURCES, dtype=pl.String).gather(reports.source),
+            "_virtual_ms": reports.arrival_ms,
         },
         schema=SCHEMA,
     )

@@ -14,7 +14,7 @@ from fraud_core.simulator.behaviour import Behaviour
 from fraud_core.simulator.calendar import Calendar
 from fraud_core.simulator.faults import draw_faults
 from fraud_core.simulator.history import Chunk, scenario_names
-from fraud_core.simulator.labels import SCHEMA, TYPICAL_DELAY_MS, draw_labels
+from fraud_core.simulator.labels import SCHEMA, TYPICAL_DELAY_MS, draw_reports, to_labels
 from fraud_core.simulator.payments import Payments, Tables, concatenate
 from fraud_core.simulator.rhythm import DAY_MS, MINUTE_MS
 from fraud_core.simulator.scenarios import Scenarios
@@ -59,8 +59,9 @@ class Live:
         rows = self._tables.transactions(payments, ids).with_columns(
             pl.Series("_virtual_ms", np.minimum(payments.time_ms, to_ms)), scenario_names(payments)
         )
+        reports = draw_reports(rng, payments.time_ms, payments.scenario, self._pace)
         waiting = pl.concat(
-            [self._labels, draw_labels(rng, ids, payments.time_ms, payments.scenario, self._pace)]
+            [self._labels, to_labels(reports, ids.gather(reports.payment), payments.time_ms[reports.payment])]
         )
         # The arrival of a label is not hastened, only its report.
         known = waiting["_virtual_ms"] <= to_ms

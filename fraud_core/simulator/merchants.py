@@ -5,11 +5,13 @@ is one search in cumulated popularity.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fraud_core.simulator.draws import Weighted
 from fraud_core.simulator.geography import Cities
 
 SHOP, ONLINE, CASH = 0, 1, 2
@@ -84,16 +86,14 @@ class Merchants:
         found = np.searchsorted(self._cumulated, point, side="right") - 1
         return np.clip(found, self._first[group], self._first[group + 1] - 1).astype(np.int32)
 
-    def online(self, rng: np.random.Generator, size: int) -> NDArray[np.int32]:
-        """Online merchants by popularity."""
-        return self.among(rng, np.flatnonzero(self.kind == ONLINE), size)
+    @cached_property
+    def online(self) -> "Popular":
+        """The online merchants."""
+        return self.popular(self.kind == ONLINE)
 
-    def among(self, rng: np.random.Generator, candidates: NDArray[np.int64], size: int) -> NDArray[np.int32]:
-        """Some of these merchants by popularity."""
-        cumulated = np.cumsum(self.popularity[candidates])
-        found = np.searchsorted(cumulated, rng.random(size) * cumulated[-1], side="right")
-        some: NDArray[np.int32] = candidates[np.minimum(found, len(candidates) - 1)].astype(np.int32)
-        return some
+    def popular(self, chosen: NDArray[np.bool_]) -> "Popular":
+        """The chosen ones of all merchants, to be drawn by popularity."""
+        return Popular(np.flatnonzero(chosen).astype(np.int32), Weighted(self.popularity[chosen]))
 
     def is_open(self, merchant: NDArray[np.int32], local_hour: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether each merchant is open at this local hour."""
@@ -101,6 +101,18 @@ class Merchants:
             local_hour < self.closes[merchant]
         )
         return open_now
+
+
+@dataclass(frozen=True)
+class Popular:
+    """Some merchants, drawn by popularity."""
+
+    merchants: NDArray[np.int32]
+    _weights: Weighted
+
+    def draw(self, rng: np.random.Generator, size: int) -> NDArray[np.int32]:
+        """`size` of them."""
+        return self.merchants[self._weights.draw(rng, size)]
 
 
 def build_merchants(rng: np.random.Generator, count: int, places: Cities) -> Merchants:

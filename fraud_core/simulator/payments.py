@@ -5,6 +5,7 @@ Everything stays numeric until the last moment: strings are made once per table,
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -50,25 +51,27 @@ class Payments:
     def __len__(self) -> int:
         return len(self.time_ms)
 
-    def take(self, rows: NDArray[Any]) -> "Payments":
-        """These rows (indices or a mask)."""
-        return Payments(**{item.name: getattr(self, item.name)[rows] for item in fields(self)})
+    def take(self, rows: NDArray[Any] | slice) -> "Payments":
+        """These rows (indices, a mask or a slice)."""
+        return Payments(*(getattr(self, name)[rows] for name in _NAMES))
+
+    def cut(self, bounds: NDArray[np.int64]) -> list["Payments"]:
+        """The rows from each bound to the next."""
+        return [self.take(slice(*pair)) for pair in pairwise(bounds.tolist())]
 
     def at(self, time_ms: NDArray[np.int64]) -> "Payments":
         """The same payments at other times."""
         return replace(self, time_ms=time_ms)
 
 
+_NAMES: Final = tuple(item.name for item in fields(Payments))
+
+
 def concatenate(parts: Sequence[Payments]) -> Payments:
     """All rows of all parts."""
     if len(parts) == 1:
         return parts[0]
-    return Payments(
-        **{
-            item.name: np.concatenate([getattr(part, item.name) for part in parts])
-            for item in fields(Payments)
-        }
-    )
+    return Payments(*(np.concatenate([getattr(part, name) for part in parts]) for name in _NAMES))
 
 
 class Tables:
@@ -141,10 +144,8 @@ def _named(prefix: str, numbers: pl.Series, width: int) -> pl.Expr:
 def _hexadecimal(codes: NDArray[np.uint64]) -> pl.Series:
     """16 hexadecimal digits of each code, null where there is none."""
     known = np.flatnonzero(codes)
-    shifts = np.arange(60, -4, -4, dtype=np.uint64)
-    digits = (codes[known][:, None] >> shifts) & np.uint64(15)
-    letters = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)[digits.astype(np.intp)]
-    texts = pl.Series(np.ascontiguousarray(letters).view("S16").ravel().astype("U16"), dtype=pl.String)
+    digits = codes[known].astype(">u8").tobytes().hex().encode()
+    texts = pl.Series(np.frombuffer(digits, dtype="S16").astype("U16"), dtype=pl.String)
     rows = np.full(len(codes), -1, dtype=np.int64)
     rows[known] = np.arange(len(known))
     index = pl.Series(rows)

@@ -138,11 +138,15 @@ class Producer:
 
 def _repeat(rows: pl.DataFrame, again: dict[str, int]) -> pl.DataFrame:
     """The rows and, at their time of arrival, second copies of these events."""
-    copies = rows.filter(pl.col("transaction_id").is_in(list(again)))
-    copies = copies.with_columns(
-        pl.col("transaction_id").replace_strict(again, return_dtype=pl.Int64).alias("_virtual_ms")
-    )
-    return pl.concat([rows, copies]).sort("_virtual_ms", maintain_order=True)
+    ids = rows["transaction_id"]
+    found = ids.is_in(list(again)).arg_true()
+    known_ms = ids.gather(found).replace_strict(again, return_dtype=pl.Int64).to_numpy()
+    order = np.argsort(known_ms, kind="stable")
+    copied, known_ms = found.to_numpy()[order], known_ms[order]
+    times = rows["_virtual_ms"].to_numpy()
+    at = np.searchsorted(times, known_ms, side="right")
+    both = rows[np.insert(np.arange(rows.height), at, copied)]
+    return both.with_columns(pl.Series("_virtual_ms", np.insert(times, at, known_ms)))
 
 
 def _merge(entries: list[Entry], more: list[Entry], times: pl.Series, faults: list[Fault]) -> list[Entry]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fraud_core.simulator import rhythm
 from fraud_core.simulator.accounts import LOCAL_FAVOURITES, ONLINE_FAVOURITES
 from fraud_core.simulator.behaviour import Behaviour
-from fraud_core.simulator.merchants import CASH, DIGITAL, ONLINE, SHOP
+from fraud_core.simulator.merchants import CASH, DIGITAL, ONLINE, RESALE, SHOP
 from fraud_core.simulator.payments import ATM, ECOM, POS, Payments, concatenate
 from fraud_core.simulator.theft import Theft, after
 from fraud_core.simulator.world import SCENARIOS
@@ -43,7 +43,8 @@ class Scenarios:
         self._theft = Theft(behaviour)
         merchants = self.world.merchants
         online = merchants.kind == ONLINE
-        self._testing = np.flatnonzero(online & np.isin(merchants.category, DIGITAL))
+        self._testing = merchants.popular(online & np.isin(merchants.category, DIGITAL))
+        self._disputed = merchants.popular(online & np.isin(merchants.category, (*DIGITAL, *RESALE)))
         self._disputing = np.flatnonzero(self.world.accounts.disputes)
         self._draws: dict[str, Callable[[np.random.Generator, NDArray[np.int64], int], Payments]] = {
             "card_testing": self._card_testing,
@@ -85,7 +86,7 @@ class Scenarios:
         cards = rng.integers(3, 9, len(starts))
         of_card = np.repeat(np.arange(len(starts)), cards)
         account = self._theft.victims(rng, len(of_card))
-        shop = self.world.merchants.among(rng, self._testing, len(starts))
+        shop = self._testing.draw(rng, len(starts))
         tries = rng.integers(1, 5, len(of_card))
         card = np.repeat(np.arange(len(of_card)), tries)
         campaign = of_card[card]
@@ -177,7 +178,7 @@ class Scenarios:
         account = rng.choice(pool, len(starts)).astype(np.int32)
         payments = self.behaviour.pay(rng, account, starts, self.behaviour.calendar.today(day))
         size = len(starts)
-        merchant = self.world.merchants.among(rng, np.union1d(self._testing, self._theft.resale), size)
+        merchant = self._disputed.draw(rng, size)
         channel = np.full(size, ECOM, dtype=np.int8)
         device, device_type = self.behaviour.device(rng, account, channel, self.behaviour.calendar.today(day))
         payments = replace(

@@ -1,15 +1,18 @@
 """What all thefts have in common: whom they hit, where the money goes, what the thief uses, how fast it goes."""
 
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fraud_core.simulator.behaviour import Behaviour
+from fraud_core.simulator.draws import Weighted
 from fraud_core.simulator.merchants import ONLINE, RESALE
 from fraud_core.simulator.payments import ECOM, NO_CODE, Payments
 
 _THIEF_DEVICE, _THIEF_ADDRESS = 30, 31
+_THIEF_DEVICE_TYPES: Final = Weighted([0.55, 0.33, 0.07, 0.05])
 
 
 class Theft:
@@ -20,28 +23,26 @@ class Theft:
         self.world = behaviour.world
         merchants = self.world.merchants
         online = merchants.kind == ONLINE
-        self.soft = np.flatnonzero(merchants.soft & online)
-        self.resale = np.flatnonzero(online & np.isin(merchants.category, RESALE))
+        self._victims = Weighted(self.world.accounts.activity**0.6)
+        self._soft = merchants.popular(merchants.soft & online)
+        self._resale = merchants.popular(online & np.isin(merchants.category, RESALE))
 
     def victims(self, rng: np.random.Generator, size: int) -> NDArray[np.int32]:
-        cumulated = np.cumsum(self.world.accounts.activity**0.6)
-        found = np.searchsorted(cumulated, rng.random(size) * cumulated[-1], side="right")
-        victims: NDArray[np.int32] = np.minimum(found, len(cumulated) - 1).astype(np.int32)
-        return victims
+        return self._victims.draw(rng, size).astype(np.int32)
 
     def fences(self, rng: np.random.Generator, size: int) -> NDArray[np.int32]:
         """Where stolen cards are spent online: lax merchants, shops whose goods sell on, or just anywhere."""
         draw = rng.random(size)
-        anywhere = self.world.merchants.online(rng, size)
-        resale = self.world.merchants.among(rng, self.resale, size)
-        soft = self.world.merchants.among(rng, self.soft, size)
+        anywhere = self.world.merchants.online.draw(rng, size)
+        resale = self._resale.draw(rng, size)
+        soft = self._soft.draw(rng, size)
         return np.where(draw < 0.45, soft, np.where(draw < 0.75, resale, anywhere)).astype(np.int32)
 
     def thief_city(
         self, rng: np.random.Generator, account: NDArray[np.int32], near: float
     ) -> NDArray[np.int16]:
         home = self.world.accounts.city[account]
-        away = rng.choice(len(self.world.cities), len(account), p=self.world.cities.visitors)
+        away = self.world.cities.visited.draw(rng, len(account))
         return np.where(rng.random(len(account)) < near, home, away).astype(np.int16)
 
     def remote(
@@ -64,7 +65,7 @@ class Theft:
         cities = self.world.cities
         city = self.thief_city(rng, account, near=0.55)  # a proxy near the victim is cheap
         unknown = rng.random(size) < 0.3
-        kind = rng.choice(4, size, p=[0.55, 0.33, 0.07, 0.05]).astype(np.int8)
+        kind = _THIEF_DEVICE_TYPES.draw(rng, size).astype(np.int8)
         hidden = rng.random(size) < 0.06
         device = np.where(hidden, NO_CODE, self.world.code(_THIEF_DEVICE, token))
         return replace(

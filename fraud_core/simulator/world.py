@@ -78,6 +78,8 @@ class World:
 
     def code(self, kind: int, *parts: NDArray[np.int64]) -> NDArray[np.uint64]:
         """A 63-bit code of these numbers that shows nothing of them (a device, an address); splitmix64."""
+        if not len(parts[0]):
+            return np.empty(0, dtype=np.uint64)
         state = np.full(len(parts[0]), self.spec.seed * 0x1F123BB5 + kind, dtype=np.uint64)
         for part in parts:
             state = state + part.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)

@@ -32,6 +32,7 @@ def test_a_past_and_a_present_are_sent_and_witnessed(run, tmp_path: Path) -> Non
     summary = json.loads(result.stdout.strip().splitlines()[-1])
     assert 2_700 < summary["transactions"] < 3_700
     assert min(summary["faults"], summary["labels"], summary["frauds"]) > 0
+    assert summary["past_events_per_s"] > 0
     counted = Manifest.load(Path(summary["manifest"])).streams
     assert counted["transactions"].events == summary["transactions"] + summary["faults"]
     assert counted["labels"].events == summary["labels"]
