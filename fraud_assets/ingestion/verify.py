@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 import polars as pl
+from deltalake import DeltaTable
 
 from fraud_assets.ingestion.ledger import breaks, ledger_rows
 from fraud_assets.ingestion.plan import Plan
@@ -53,10 +54,17 @@ def verify(settings: Settings, manifests: Path | Sequence[Path] | None = None) -
 def _examine(contracts: Contracts, lake: Lake, log: Log, ledger: pl.DataFrame) -> VerifyResult:
     result = VerifyResult()
     result.problems += [f"Ledger: {problem}. Its ranges must join." for problem in breaks(ledger)]
-    for stream in STREAMS:
-        if lake.exists(tables_of(stream)[0]):
-            check = _StreamCheck(lake, log, contracts, stream, result.problems)
-            result.streams[stream] = check.prove(ledger.filter(pl.col("stream") == stream))
+    checks = {
+        stream: _StreamCheck(lake, log, contracts, stream, result.problems)
+        for stream in STREAMS
+        if lake.exists(tables_of(stream)[0])
+    }
+    parts = {stream: ledger.filter(pl.col("stream") == stream) for stream in checks}
+    # The log first, at once: an ingest run trims it behind what it commits while the tables are read.
+    for stream, check in checks.items():
+        check.count_pending(parts[stream])
+    for stream, check in checks.items():
+        result.streams[stream] = check.prove(parts[stream])
     if lake.exists(DECISIONS):
         result.unlogged_updates = unlogged_updates(lake, contracts.transactions, _horizons(contracts))
     return result
@@ -113,13 +121,20 @@ class _StreamCheck:
         )
         self.contract: Contract = contracts.for_stream(stream)
         self.quarantine, *self.mains = tables_of(stream)
-        self.tables = {name: lake.table(name) for name in (self.quarantine, *self.mains)}
+        self.tables: dict[str, DeltaTable] = {}
         self.proof = StreamProof()
         self.brought_back: set[str] = set()
         """Origins of the valid events that were brought back from quarantine."""
 
+    def count_pending(self, ledger: pl.DataFrame) -> None:
+        """Count what the log holds beyond this stream's part of the ledger."""
+        for shard in self.log.existing_shards(self.stream):
+            life = ledger.filter(pl.col("shard") == shard.number, pl.col("incarnation") == shard.incarnation)
+            self._count_pending(shard, int(life["end"].max() or 0))  # type: ignore[arg-type]
+
     def prove(self, ledger: pl.DataFrame) -> StreamProof:
-        """The proof of this stream."""
+        """The proof of this stream, once its pending events are counted."""
+        self.tables = {name: self.lake.table(name) for name in (self.quarantine, *self.mains)}
         for name, total in (
             ("events", "events"),
             ("valid", "valid"),
@@ -133,9 +148,6 @@ class _StreamCheck:
         for (number, life), ranges in ledger.group_by(["shard", "incarnation"], maintain_order=True):
             for piece in _pieces(ranges):
                 self._check_piece(Shard(self.stream, int(number), str(life)), piece)
-        for shard in self.log.existing_shards(self.stream):
-            life = ledger.filter(pl.col("shard") == shard.number, pl.col("incarnation") == shard.incarnation)
-            self._count_pending(shard, int(life["end"].max() or 0))  # type: ignore[arg-type]
         return self.proof
 
     def _check_piece(self, shard: Shard, ranges: pl.DataFrame) -> None:

@@ -7,6 +7,8 @@ import pytest
 
 from fraud_assets.ingestion import run_ingest, verify
 from fraud_assets.ingestion.ledger import breaks
+from fraud_assets.ingestion.proof import StreamProof
+from fraud_assets.ingestion.verify import _StreamCheck
 from fraud_assets.lake import Lake
 from fraud_core.log import Log, json_entry
 from fraud_core.settings import Settings
@@ -49,6 +51,25 @@ def test_a_row_in_quarantine_and_in_the_main_table_is_counted_as_doubled(
     proof = verify(ingested)
     assert proof.duplicated >= 1
     assert any("in quarantine" in problem for problem in proof.problems)
+
+
+def test_ingestion_that_trims_the_log_while_tables_are_read_raises_no_alarm(
+    ingested: Settings, log: Log, event: MakeEvent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = iter(range(10, 1_000))
+    read_tables = _StreamCheck.prove
+
+    def overtaken(check: _StreamCheck, ledger: pl.DataFrame) -> StreamProof:
+        for _ in range(2):  # of the entries that were pending, the second run leaves none in the log
+            log.append("transactions", [json_entry(event(next(numbers)))])
+            run_ingest(ingested)
+        return read_tables(check, ledger)
+
+    monkeypatch.setattr(_StreamCheck, "prove", overtaken)
+    log.append("transactions", [json_entry(event(5))])
+    proof = verify(ingested)
+    assert proof.problems == []
+    assert proof.ok
 
 
 def test_a_row_missing_in_quarantine_is_counted_as_lost(ingested: Settings, lake: Lake) -> None:
