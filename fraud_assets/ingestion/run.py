@@ -18,6 +18,7 @@ from fraud_assets.ingestion.read_ahead import ReadAhead
 from fraud_assets.ingestion.sealing import Seal
 from fraud_assets.lake import STREAMS, Lake, compact, open_lake, stream_tables, tables_of
 from fraud_assets.lake.accepted import check_contracts, record_contracts
+from fraud_assets.memory import keep_freed
 from fraud_assets.quality.results import record_results
 from fraud_core.contracts import Contracts, load_contracts
 from fraud_core.errors import CommitRefused, LogUnavailable, SpearheadError
@@ -90,6 +91,7 @@ def run_ingest(
     go on does not stop the others; its SpearheadError, which says what to do, is raised at the end. Whatever happens, the
     next run goes on where this one ended.
     """
+    keep_freed()
     contracts = load_contracts(settings.contracts)
     lake, log = open_lake(settings), open_log(settings)
     ahead = ReadAhead(open_log(settings), contracts) if plans_per_shard != 1 else None

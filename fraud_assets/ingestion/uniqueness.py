@@ -11,6 +11,9 @@ from typing import Final
 import numba
 import numpy as np
 import polars as pl
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from fraud_core.contracts import Contract, body_hash, key_of
@@ -23,6 +26,8 @@ NOT_JUDGED: Final = 3
 _FREE: Final = -1
 _FULL: Final = 0.7
 """Share of slots in use, by forgotten events too, at which the table is laid out anew."""
+_AHEAD: Final = 16
+"""Events between asking memory for a slot and looking into it: slots lie anywhere in tens of megabytes."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +66,8 @@ class UniquenessWindow:
         self._low = 0
         """Number of the oldest event that still counts."""
         self._ring = np.zeros((1024, 3), dtype=np.uint64)
-        self._keys = np.zeros(4096, dtype=np.uint64)
-        self._numbers = np.full(4096, _FREE, dtype=np.int64)
+        self._slots = np.full(2 * 4096, _FREE, dtype=np.int64)
+        """Per slot the first hash and the number of an event, side by side, so that one look at memory fetches both."""
         self._used = 0
 
     def __len__(self) -> int:
@@ -93,8 +98,7 @@ class UniquenessWindow:
             candidates,
             known_valid,
             self._ring,
-            self._keys,
-            self._numbers,
+            self._slots,
             self._low,
             self._next,
             verdicts,
@@ -109,26 +113,46 @@ class UniquenessWindow:
             numbers = np.arange(self._low, self._next)
             ring[numbers % len(ring)] = self._ring[numbers % len(self._ring)]
             self._ring = ring
-        if self._used + events > _FULL * len(self._numbers):
-            slots = max(len(self._numbers), _power_of_two(int(needed / _FULL * 1.25)))
-            self._keys = np.zeros(slots, dtype=np.uint64)
-            self._numbers = np.full(slots, _FREE, dtype=np.int64)
+        held = len(self._slots) // 2
+        if self._used + events > _FULL * held:
+            slots = max(held, _power_of_two(int(needed / _FULL * 1.25)))
+            self._slots = np.full(2 * slots, _FREE, dtype=np.int64)
             self._used = len(self)
-            _lay_out(self._ring, self._keys, self._numbers, self._low, self._next)
+            _lay_out(self._ring, self._slots, self._low, self._next)
 
 
 def _power_of_two(least: int) -> int:
     return 1 << max(10, (least - 1).bit_length())
 
 
+@intrinsic
+def _fetch_soon(_typing, array, at):  # type: ignore[no-untyped-def]  # noqa: ARG001 (numba)
+    """Ask memory for an item of an array that will be looked at soon."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        number, address = ir.IntType(32), ir.IntType(8).as_pointer()
+        shape = ir.FunctionType(ir.VoidType(), (address, number, number, number))
+        fetch = builder.module.declare_intrinsic("llvm.prefetch", (address,), fnty=shape)
+        to_write, nearest, is_data = (ir.Constant(number, value) for value in (1, 3, 1))
+        item = builder.bitcast(builder.gep(data, [arguments[1]]), address)
+        builder.call(fetch, [item, to_write, nearest, is_data])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
+
+
 @numba.njit(cache=True, nogil=True)
-def _judge(  # type: ignore[no-untyped-def]  # noqa: PLR0917 (numba)
-    first, second, body, candidates, known_valid, ring, keys, numbers, low, following, verdicts
+def _judge(  # type: ignore[no-untyped-def]  # noqa: C901, PLR0917 (numba)
+    first, second, body, candidates, known_valid, ring, slots, low, following, verdicts
 ):
-    mask = np.uint64(len(numbers) - 1)
+    mask = np.uint64(len(slots) // 2 - 1)
     one = np.uint64(1)
     used = 0
-    for row in range(len(first)):
+    count = len(first)
+    for row in range(count):
+        if row + _AHEAD < count:
+            _fetch_soon(slots, 2 * np.int64(first[row + _AHEAD] & mask))  # type: ignore[call-arg]
         if not candidates[row]:
             verdicts[row] = NOT_JUDGED
             continue
@@ -137,23 +161,24 @@ def _judge(  # type: ignore[no-untyped-def]  # noqa: PLR0917 (numba)
         home = np.int64(_FREE)  # the slot of a forgotten event with this first hash serves again
         verdict = NEW
         while True:
-            number = numbers[slot]
+            at = 2 * np.int64(slot)
+            number = slots[at + 1]
             if number == _FREE:
                 if home == _FREE:
-                    home = np.int64(slot)
-                    keys[slot] = key
+                    home = at
+                    slots[at] = np.int64(key)
                     used += 1
-                numbers[home] = following
+                slots[home + 1] = following
                 break
-            if keys[slot] == key:
+            if slots[at] == np.int64(key):
                 place = number % len(ring)
                 if number < low:
-                    home = np.int64(slot)
+                    home = at
                 elif ring[place, 1] == second[row]:
                     if (
                         known_valid
                     ):  # it had been forgotten when it came again: the slot stands for the later event
-                        numbers[slot] = following
+                        slots[at + 1] = following
                     elif ring[place, 2] == body[row]:
                         verdict = DUPLICATE
                     else:
@@ -171,13 +196,16 @@ def _judge(  # type: ignore[no-untyped-def]  # noqa: PLR0917 (numba)
 
 
 @numba.njit(cache=True, nogil=True)
-def _lay_out(ring, keys, numbers, low, following):  # type: ignore[no-untyped-def]
-    mask = np.uint64(len(numbers) - 1)
+def _lay_out(ring, slots, low, following):  # type: ignore[no-untyped-def]
+    mask = np.uint64(len(slots) // 2 - 1)
     one = np.uint64(1)
     for number in range(low, following):
+        if number + _AHEAD < following:
+            later = ring[(number + _AHEAD) % len(ring), 0]
+            _fetch_soon(slots, 2 * np.int64(later & mask))  # type: ignore[call-arg]
         key = ring[number % len(ring), 0]
         slot = key & mask
-        while numbers[slot] != _FREE:
+        while slots[2 * np.int64(slot) + 1] != _FREE:
             slot = (slot + one) & mask
-        keys[slot] = key
-        numbers[slot] = number
+        slots[2 * np.int64(slot)] = np.int64(key)
+        slots[2 * np.int64(slot) + 1] = number

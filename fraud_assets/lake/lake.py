@@ -5,13 +5,18 @@ opens a fresh handle, checks the version on it and passes that very handle to `a
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
-from fraud_assets.lake.store import probe_store, storage_options
+from fraud_assets.lake.data_files import can_write, write_files
+from fraud_assets.lake.store import is_object_store, probe_store, storage_options
 from fraud_assets.lake.writing import FrameStream, writer_for
 from fraud_core.errors import CommitRefused, LakeError
 from fraud_core.settings import Settings
@@ -120,9 +125,13 @@ class Lake:
         expected = schema_of(table)
         _check_types(table, expected, frame)
         rows = frame.select(expected.names())
+        partition_by = table.metadata().partition_columns
         for attempt in range(_ATTEMPTS):
             try:
-                self._write(table, rows, versions, mode="append")
+                if not is_object_store(self.uri) and can_write(rows, partition_by, _bounds(table)):
+                    self._add_files(table, rows, versions, partition_by)
+                else:
+                    self._write(table, rows, versions, mode="append")
                 return
             except CommitRefused:
                 if versions or attempt == _ATTEMPTS - 1:
@@ -180,25 +189,50 @@ class Lake:
         predicate: str | None = None,
         stream: FrameStream | None = None,
     ) -> None:
-        transactions = [Transaction(app_id, version) for app_id, version in (versions or {}).items()]
-        try:
+        with self._committing(table):
             write_deltalake(
                 table,
                 frame if stream is None else stream.reader(),
                 mode=mode,  # type: ignore[call-overload]
                 predicate=predicate,
                 writer_properties=writer_for(frame, _bounds(table)),
-                commit_properties=CommitProperties(
-                    app_transactions=transactions or None, max_commit_retries=_COMMIT_RETRIES
-                ),
+                commit_properties=_commit_properties(versions),
             )
+
+    def _add_files(
+        self,
+        table: DeltaTable,
+        frame: pl.DataFrame,
+        versions: Mapping[str, int] | None,
+        partition_by: Sequence[str],
+    ) -> None:
+        root = Path(url2pathname(urlsplit(table.table_uri).path))
+        with self._committing(table):
+            # Whether a commit that failed is there after all cannot be known for certain: its files are vacuum's to remove.
+            table.create_write_transaction(
+                write_files(root, frame, partition_by, _bounds(table)),
+                "append",
+                table.schema(),
+                list(partition_by),
+                commit_properties=_commit_properties(versions),
+            )
+
+    @contextmanager
+    def _committing(self, table: DeltaTable) -> Iterator[None]:
+        try:
+            yield
         except CommitFailedError as error:
             raise CommitRefused(
                 f"Another writer committed to {table.table_uri} first ({error}); nothing of this commit was written. "
                 "Read the table again and plan anew."
             ) from error
-        except (DeltaError, OSError) as error:
+        except (DeltaError, OSError, pl.exceptions.PolarsError) as error:
             raise _failed("write to", table.table_uri, error) from error
+
+
+def _commit_properties(versions: Mapping[str, int] | None) -> CommitProperties:
+    transactions = [Transaction(app_id, version) for app_id, version in (versions or {}).items()]
+    return CommitProperties(app_transactions=transactions or None, max_commit_retries=_COMMIT_RETRIES)
 
 
 def open_lake(settings: Settings, *, probe: bool = True) -> Lake:

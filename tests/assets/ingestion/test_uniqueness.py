@@ -77,4 +77,4 @@ def test_memory_stays_bounded_however_many_events_pass() -> None:
         window.settle()
     assert len(window) == 10_000
     assert len(window._ring) < 20_000
-    assert len(window._numbers) <= 65_536
+    assert len(window._slots) <= 2 * 65_536
