@@ -1,33 +1,28 @@
 """`spearhead bench features`: what features cost, offline and online, beside other means of computing the windows.
 
-Offline: the whole default set over made-up payments, in CPU seconds; in the same run polars' rolling expressions and DuckDB's window
+Offline: the whole default set over made-up payments, in CPU seconds, streamed where they do not fit into the memory allowed; in the same run polars' rolling expressions and DuckDB's window
 functions compute the plain window aggregates among them. Online: one payment's entities applied and read in one round trip, at
 several lengths of history. `mismatches` counts the values in which offline and online differ over a short history: 0.
 """
 
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import numpy as np
-import polars as pl
 import typer
 from rich.console import Console
 
-from fraud_assets.benchmarks.apart import Used, apart
+from fraud_assets.benchmarks.apart import apart
 from fraud_assets.benchmarks.figures import today
 from fraud_assets.benchmarks.ingest import machine
+from fraud_assets.benchmarks.offline import default_set, offline, write_payments
 from fraud_assets.benchmarks.online import AT_EVENTS, mismatches, online_figures
-from fraud_assets.benchmarks.payments import frauds, payments
 from fraud_assets.benchmarks.rivals import Window, duckdb_windows, polars_rolling, windows_of
-from fraud_core.contracts import load_contracts
-from fraud_core.features import FeatureSet, compute_offline, load_features
-from fraud_core.settings import PACKAGED_CONTRACTS
 
 _TYPICAL: Final = 25
 """Events per entity at which transactions per Redis core are stated."""
-_WARM_UP: Final = 2_000
 
 
 def features(
@@ -39,28 +34,36 @@ def features(
         list[int] | None, typer.Option(help="Events per entity, online. Default: 10, 25, 200, 5000, 100000.")
     ] = None,
     calls: Annotated[int, typer.Option(help="Payments measured at each length, online.", min=100)] = 3_000,
+    memory_mib: Annotated[
+        int,
+        typer.Option(
+            help="MiB that the offline half may take; more is streamed. 0: half of this machine's.", min=0
+        ),
+    ] = 0,
     rivals: Annotated[bool, typer.Option(help="Run polars' rolling and DuckDB as well.")] = True,
     seed: Annotated[int, typer.Option(help="Seed of the payments.")] = 7,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one line of JSON.")] = False,
 ) -> None:
     """Measure features: offline CPU and memory beside polars and DuckDB, online CPU and latency, and their agreement."""
     console = Console(stderr=True)
-    declared = _default_set()
+    declared = default_set()
+    memory = memory_mib << 20 if memory_mib else _half_of_the_machine()
     windows = windows_of(declared)
     with tempfile.TemporaryDirectory(prefix="spearhead-bench-") as folder:
         file = Path(folder) / "payments.parquet"
         console.print(f"{rows:,} payments of {accounts:,} accounts at {merchants:,} merchants …")
-        apart(_write_payments, file, rows, accounts, merchants, seed)
+        apart(write_payments, file, rows, accounts, merchants, seed)
         console.print(f"{len(declared.names)} features offline …")
-        offline = apart(_offline, file)
+        used = apart(offline, file, memory)
         found: dict[str, Any] = {
             "rows": rows,
             "features": len(declared.names),
-            "cpu_s": round(offline["cpu_s"], 2),
-            "wall_s": round(offline["wall_s"], 2),
-            "rows_per_s": round(rows / offline["wall_s"]),
-            "peak_rss_mib": round(offline["peak_rss_mib"]),
-            "input_mib": round(offline["input_mib"]),
+            "cpu_s": round(used["cpu_s"], 2),
+            "wall_s": round(used["wall_s"], 2),
+            "rows_per_s": round(rows / used["wall_s"]),
+            "peak_rss_mib": round(used["peak_rss_mib"]),
+            "memory_mib": memory >> 20,
+            "streamed": bool(used["streamed"]),
             "window_aggregates": len(windows),
             "polars_rolling_cpu_s": None,
             "duckdb_cpu_s": None,
@@ -103,24 +106,5 @@ def _rivals(console: Console, file: Path, windows: list[Window], time: str) -> d
     }
 
 
-def _default_set() -> FeatureSet:
-    contracts = load_contracts(PACKAGED_CONTRACTS)
-    return load_features(contracts.features_path, contracts)
-
-
-def _write_payments(file: Path, rows: int, accounts: int, merchants: int, seed: int) -> dict[str, float]:
-    contracts = load_contracts(PACKAGED_CONTRACTS)
-    payments(contracts.transactions, rows, accounts, merchants, seed=seed).write_parquet(file)
-    return {}
-
-
-def _offline(file: Path) -> dict[str, float]:
-    declared = _default_set()
-    events = pl.read_parquet(file)
-    labels = frauds(declared.contract, events)
-    compute_offline(declared, events.head(_WARM_UP), labels.head(10))  # compiled before the clock runs
-    with Used() as used:
-        values = compute_offline(declared, events, labels)
-    if values.height != events.height or np.isinf(values[:, 1:].sum().to_numpy()).all():
-        raise AssertionError("a row of features per payment was expected")
-    return {**used.figures, "input_mib": events.estimated_size("mb")}
+def _half_of_the_machine() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

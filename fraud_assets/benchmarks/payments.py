@@ -13,15 +13,26 @@ _DAY_MS = 86_400_000
 
 
 def payments(
-    contract: Contract, rows: int, accounts: int, merchants: int, *, days: int = 90, seed: int = 7
+    contract: Contract,
+    rows: int,
+    accounts: int,
+    merchants: int,
+    *,
+    days: float = 90,
+    seed: int = 7,
+    first: int = 0,
+    after_days: float = 0,
 ) -> pl.DataFrame:
     """`rows` payments over `days` days in the order of their times, with every field of the default contract.
+
+    `first` numbers the first of them, `after_days` says when they begin: so that many can be made in parts.
 
     Activity is uneven: of the merchants, the busiest one takes some percent of all payments; one in five accounts has a
     second card; three payments of four name a device.
     """
     rng = np.random.default_rng(seed)
-    times = np.sort(rng.integers(START_MS, START_MS + days * _DAY_MS, rows))
+    start = START_MS + int(after_days * _DAY_MS)
+    times = np.sort(rng.integers(start, start + int(days * _DAY_MS), rows))
     account = _uneven(rng, rows, accounts, 0.35)
     merchant = _uneven(rng, rows, merchants, 0.75)
     card = account * 2 + ((account % 5 == 0) & (rng.random(rows) < 0.5))
@@ -31,7 +42,13 @@ def payments(
     countries = np.array(["DE", "FR", "IT", "ES", "NL", "GB", "US", "PL"])
     channels = contract.by_name["channel"].enum
     frame = pl.DataFrame(
-        {"n": np.arange(rows), "account": account, "card": card, "merchant": merchant, "device": device}
+        {
+            "n": np.arange(first, first + rows),
+            "account": account,
+            "card": card,
+            "merchant": merchant,
+            "device": device,
+        }
     )
     spread = rng.normal(0, 1, (2, rows))
     return frame.select(

@@ -136,27 +136,29 @@ class StreamedFeatures:
         if rows is None:
             return
         rows, labels = self._once(rows, decided, labels)
+        if rows.is_empty():
+            return
         self.folded += rows.height
         rows = self._placed(rows)
-        mine = rows.filter(pl.col(_PLACE).is_not_null()).sort(_CHUNK, _PLACE)
-        self._base.add(self._with_plain_features(mine))
+        self._base.add(self._with_plain_features(rows.filter(pl.col(_PLACE).is_not_null())))
         for name, plan in self.features.plans.items():
             field = plan.rule.field
             parts = self._entity_parts[name]
             nobodys = pl.when(pl.col(field).is_null()).then(pl.col(_PLACE) % parts)
             owner = nobodys.otherwise(_hashed(field, 2, parts)).cast(pl.Int32).alias(PART)
-            concerned = rows.filter(pl.col(field).is_not_null() | pl.col(_PLACE).is_not_null())
-            self._events[name].add(
-                concerned.select(*self._entity_columns(name), _CHUNK, _PLACE, _TURN, owner)
-            )
+            concerned = rows.select(*self._entity_columns(name), _CHUNK, _PLACE, _TURN, owner)
+            if rows[field].null_count():
+                concerned = concerned.filter(pl.col(field).is_not_null() | pl.col(_PLACE).is_not_null())
+            self._events[name].add(concerned)
             if plan.has_labels and labels is not None:
-                owners = rows.filter(pl.col(field).is_not_null()).unique(self._id, keep="first")
+                labelled = rows.join(labels, on=self._id, how="semi").sort(_TURN)
+                owners = labelled.unique(self._id, keep="first", maintain_order=True).drop_nulls(field)
                 self._known[name].add(labels.join(owners.select(self._id, owner), on=self._id, how="inner"))
 
     def _once(
         self, rows: pl.DataFrame, decided: pl.DataFrame | None, labels: pl.DataFrame | None
     ) -> tuple[pl.DataFrame, pl.DataFrame | None]:
-        """The payments of a part without copies, in the order in which `read_history` has them, and the labels that count."""
+        """The payments of a part without copies, each with its turn as `read_history` would have it, and the labels that count."""
         known_from = self.reading.known_from
         is_decision = pl.col("_stream") == DECISIONS
         ids = rows.filter(is_decision).select(self._id)
@@ -167,17 +169,17 @@ class StreamedFeatures:
             rows = pl.concat([sent, rows.filter(is_decision)])
         recent = pl.col("known_at") >= known_from
         if labels is None:
-            rows = rows.filter(recent)
+            rows = rows.filter(recent) if rows.select((~recent).any()).item() else rows
         else:
             since = labels.filter(recent).select(self._id).unique()
-            older = rows.filter(~recent).join(since, on=self._id, how="semi")
-            rows = pl.concat([older, rows.filter(recent)])
+            if rows.select((~recent).any()).item():
+                older = rows.filter(~recent).join(since, on=self._id, how="semi")
+                rows = pl.concat([older, rows.filter(recent)])
             frauds = labels.filter(pl.col("is_fraud").cast(pl.Boolean)).select(self._id).unique()
             # A payment that nobody ever called fraud has no effect on anything.
             labels = labels.join(since, on=self._id, how="semi").join(frauds, on=self._id, how="semi")
         turn = (recent.cast(pl.Int64) * 2 + is_decision.cast(pl.Int64)) * 2**60 + pl.col(_TURN)
-        rows = rows.with_columns(turn.alias(_TURN)).sort(_TURN)
-        return rows, labels
+        return rows.with_columns(turn.alias(_TURN)), labels
 
     def _placed(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Give payments of the range a chunk and a place in it."""

@@ -13,8 +13,8 @@ _WINDOWS = ("30s", "10m", "1h", "3h", "1d")
 _ENTITIES = ("payer", "shop", "site")
 
 
-def random_declaration(seed: int) -> str:
-    """A features.yaml of the little world with entities, layouts, windows and operators drawn at random."""
+def random_declaration(seed: int, count: int = 30) -> str:
+    """A features.yaml of the little world with entities, layouts, windows and `count` operators drawn at random."""
     random = np.random.default_rng(seed)
 
     def pick(*choices: Any) -> Any:
@@ -29,7 +29,7 @@ def random_declaration(seed: int) -> str:
             how = f"remember: {pick(1, 2, 3, 7, 30, 300)}"
         lines.append(f"  {entity}: {{history: {pick('2d', '3d', '30d')}, {how}}}")
     lines += ["filters:", "  web: {kind: [web, phone]}", "  flagged: {flag: true}", "features:"]
-    for number in range(30):
+    for number in range(count):
         entity = pick(*_ENTITIES)
         plain = {"entity": entity, "window": pick(*_WINDOWS)}
         of = pick({"of": "amount"}, {"of": "degrees", "unit": 0.01})
