@@ -68,9 +68,7 @@ def bootstrap(store: AliasStore, bundles: Path, version: str, *, actor: str, rea
     """Make the very first model live. Raises AliasConflict when there is a champion already."""
     now = store.read()
     if now.champion:
-        raise AliasConflict(
-            f"Bootstrap is for the first model, and {now.champion} is live. Challenge it with {version} instead."
-        )
+        raise AliasConflict(f"Bootstrap is for the first model. {_way_to_live(now, version)}")
     return _apply(store, bundles, now, "bootstrap", version, actor=actor, reason=reason, champion=version)
 
 
@@ -143,6 +141,18 @@ def rollback(store: AliasStore, bundles: Path, *, actor: str, reason: str) -> Al
         champion=now.previous,
         previous=None,
         replaced=now.champion,
+    )
+
+
+def _way_to_live(now: Aliases, version: str) -> str:
+    """What a person can do about a version that cannot be bootstrapped since a champion is live."""
+    if version == now.champion:
+        return f"{version} is live already; nothing was changed."
+    if version == now.challenger:
+        return f"{now.champion} is live and {version} its challenger: `spearhead release promote {version}`."
+    return (
+        f"{now.champion} is live; nothing was changed. The gate makes a candidate the challenger when `release` is "
+        "materialized; `spearhead release promote` then makes the challenger live."
     )
 
 

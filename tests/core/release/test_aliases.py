@@ -93,6 +93,23 @@ def test_changes_out_of_turn_are_refused(store: PathAliasStore, release_bundle: 
     assert withdraw(store, **BY).challenger is None
 
 
+def test_a_second_bootstrap_says_how_a_model_becomes_live(
+    store: PathAliasStore, release_bundle: Write
+) -> None:
+    first, second, third = (release_bundle(content).version for content in (b"1", b"2", b"3"))
+    bundles = store.folder
+    bootstrap(store, bundles, first, **BY)
+    challenge(store, bundles, second, **BY)
+    for version, answer in (
+        (first, f"{first} is live already"),
+        (second, f"spearhead release promote {second}"),
+        (third, "The gate makes a candidate the challenger"),
+    ):
+        with pytest.raises(AliasConflict, match=answer):
+            bootstrap(store, bundles, version, **BY)
+    assert (store.read().champion, store.read().challenger) == (first, second)
+
+
 def test_a_damaged_or_absent_bundle_gets_no_alias(store: PathAliasStore, release_bundle: Write) -> None:
     bundle = release_bundle()
     (bundle.path / "model.onnx").chmod(0o644)
