@@ -33,6 +33,8 @@ CACHE: Final = Path(__file__).resolve().parent.parent / ".cache"
 """What is fetched once and kept: the broker's jars."""
 REQUIRED: Final = bool(os.environ.get("REAL_KAFKA_REQUIRED"))
 """Set where a missing broker must be a failure and no skip: in continuous integration."""
+MOCKED: Final = bool(os.environ.get("MOCK_KAFKA"))
+"""Set where the mock cluster is wanted although a real broker could run."""
 STREAMS: Final = ("transactions", "labels", "decisions")
 CA_FILE: Final = "ca.pem"
 SECURE_FILE: Final = "secure.address"
@@ -57,7 +59,7 @@ def broker(folder: Path) -> KafkaBroker:
     (folder / CA_FILE).write_text(certificate)
     (folder / SECURE_FILE).write_text(secure)
     return start_broker(
-        folder,
+        Path(os.path.relpath(folder)),  # as somebody types it
         CACHE,
         properties=RETENTION_ACTS_AT_ONCE | _secured(certificate, key),
         listeners=[f"SECURE://{secure}"],
@@ -176,8 +178,15 @@ def alter_topics(settings: Settings, values: dict[str, str]) -> None:
         answer.result()
 
 
+def is_real() -> bool:
+    """Whether a real broker can run here, and nobody asked for the mock cluster instead."""
+    jars = (CACHE / f"kafka-{VERSION}").is_dir() or shutil.which("mvn")
+    return REQUIRED or bool(not MOCKED and shutil.which("java") and jars)
+
+
 def what_runs() -> str:
     """For the header of the tests."""
-    if (CACHE / f"kafka-{VERSION}").is_dir() or (shutil.which("java") and shutil.which("mvn")):
+    if is_real():
         return f"kafka: a real Apache Kafka {VERSION} (KRaft, one broker), started by the first test that needs it"
-    return "kafka: none (no Java 17 with Maven here): tests on Kafka are skipped"
+    why = "MOCK_KAFKA is set" if MOCKED else "no Java 17 with Maven here"
+    return f"kafka: librdkafka's mock cluster ({why}); tests of what it cannot do are skipped"

@@ -82,7 +82,8 @@ def start_broker(
             "A Kafka broker of one's own needs Java 17 or newer, and there is no `java` on the PATH. Install one, or name "
             "a broker (SPEARHEAD_LOG=kafka, SPEARHEAD_KAFKA_SERVERS)."
         )
-    jars = fetch_jars(cache)
+    folder = folder.resolve()  # the broker runs in it, and finds its configuration by this path
+    jars = fetch_jars(cache.resolve())
     folder.mkdir(parents=True, exist_ok=True)
     client, controller = _free_ports(2)
     configuration = folder / "server.properties"

@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 
@@ -12,10 +13,12 @@ import pytest
 from fraud_core.errors import LogError, LostRange
 from fraud_core.log import BLOCK, JSON, Entry, Log, Origin, block_entry, json_entry, open_log
 from fraud_core.log.counting import TallyByReading
+from fraud_core.log.open import open_kafka
 from fraud_core.log.redis_ids import to_id
 from fraud_core.log.redis_streams import RedisLog
 from fraud_core.settings import load_settings
-from tests.kafka import kafka_settings
+from tests.kafka import STREAMS, is_real, kafka_settings
+from tests.kafka_mock import MockCluster
 
 OpenLog = Callable[..., Log]
 
@@ -30,8 +33,22 @@ OpenLog = Callable[..., Log]
 def new_log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenLog]:
     """Opens an empty log: new_log(), or new_log(shards)."""
     opened: list[Log] = []
+    held = ExitStack()
+
+    def mocked(shards: int) -> Log:
+        cluster = MockCluster()
+        held.callback(cluster.stop)
+        held.enter_context(cluster.told())
+        settings = load_settings(_env_file=None, home=tmp_path, log="kafka", kafka_servers=cluster.servers)
+        cluster.create([f"{settings.namespace}.{stream}" for stream in STREAMS], shards)
+        opened.append(open_kafka(settings))
+        return opened[-1]
 
     def open_empty(shards: int = 1) -> Log:
+        if request.param == "kafka" and not is_real():
+            if (needed := request.node.get_closest_marker("real_broker")) is not None:
+                pytest.skip(f"needs a real broker: librdkafka's mock cluster knows no {needed.args[0]}")
+            return mocked(shards)
         if request.param == "kafka":
             servers = request.getfixturevalue("kafka_session").servers
             settings = kafka_settings(servers, tmp_path, partitions=shards)
@@ -48,6 +65,7 @@ def new_log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenLog]
     yield open_empty
     for log in opened:
         log.close()
+    held.close()
 
 
 @pytest.fixture
@@ -127,6 +145,7 @@ def test_equal_keys_share_a_shard_and_every_shard_is_used(new_log: OpenLog) -> N
     assert set().union(*homes.values()) == {0, 1, 2, 3}
 
 
+@pytest.mark.real_broker("deletion")
 def test_trimming_keeps_the_entry_and_waits_for_the_slowest_reader(log: Log) -> None:
     (shard,) = log.shards("transactions")
     offsets = log.append("transactions", entries(10))
@@ -145,6 +164,7 @@ def test_trimming_keeps_the_entry_and_waits_for_the_slowest_reader(log: Log) -> 
     assert log.end(shard) == offsets[9]
 
 
+@pytest.mark.real_broker("deletion")
 def test_a_reader_that_stands_at_the_beginning_holds_everything(log: Log) -> None:
     (shard,) = log.shards("transactions")
     offsets = log.append("transactions", entries(3))
@@ -152,6 +172,7 @@ def test_a_reader_that_stands_at_the_beginning_holds_everything(log: Log) -> Non
     assert log.trim(shard, offsets[2]) == 0
 
 
+@pytest.mark.real_broker("deletion")
 def test_a_gap_after_the_start_is_refused_with_its_range(log: Log) -> None:
     (shard,) = log.shards("transactions")
     offsets = log.append("transactions", entries(10))
@@ -166,6 +187,7 @@ def test_a_gap_after_the_start_is_refused_with_its_range(log: Log) -> None:
     assert len(log.read(shard, offsets[6], offsets[9], 100)) == 3
 
 
+@pytest.mark.real_broker("deletion")
 def test_a_reader_gets_every_entry_once_or_an_error(new_log: OpenLog) -> None:
     """Also an entry that was removed after it had been fetched: an error, or the entry, but never the one after it."""
     for seed in range(12):
@@ -196,6 +218,7 @@ def test_a_reader_gets_every_entry_once_or_an_error(new_log: OpenLog) -> None:
                 assert not (lost and isinstance(log, RedisLog))
 
 
+@pytest.mark.real_broker("positions of readers")
 def test_events_are_counted_not_entries(log: Log) -> None:
     (shard,) = log.shards("transactions")
     assert log.tally(shard).appended == 0
@@ -213,6 +236,7 @@ def test_events_are_counted_not_entries(log: Log) -> None:
     assert log.tally(shard).behind("ingest") == 2
 
 
+@pytest.mark.real_broker("positions of readers")
 def test_a_reader_that_registers_in_the_middle_is_counted_exactly(log: Log) -> None:
     (shard,) = log.shards("transactions")
     blocks = [block_entry(pl.DataFrame({"n": range(size)})) for size in (5, 50, 500)]
@@ -226,6 +250,7 @@ def test_a_reader_that_registers_in_the_middle_is_counted_exactly(log: Log) -> N
     assert log.tally(shard).behind("scorer") == 500
 
 
+@pytest.mark.real_broker("positions of readers")
 def test_two_readings_of_one_range_count_once(log: Log) -> None:
     (shard,) = log.shards("transactions")
     offsets = log.append("transactions", entries(10))
@@ -235,6 +260,7 @@ def test_two_readings_of_one_range_count_once(log: Log) -> None:
     assert log.tally(shard).behind("ingest") == 4
 
 
+@pytest.mark.real_broker("positions of readers")
 def test_a_log_without_counters_counts_each_entry_once(log: Log) -> None:
     (shard,) = log.shards("transactions")
     blocks = [block_entry(pl.DataFrame({"n": range(size)})) for size in (5, 50, 500)]
