@@ -13,12 +13,13 @@ import polars as pl
 
 SHIFT: Final = 0.1
 LARGE_SHIFT: Final = 0.25
+REFERENCE_DAYS: Final = 14
 LEAST_ROWS: Final = 200
 """A day with fewer rows says nothing about a distribution."""
 _PARTS = 10
 
 
-def shifts(statistics: pl.DataFrame, reference_days: int = 14) -> pl.DataFrame:
+def shifts(statistics: pl.DataFrame, reference_days: int = REFERENCE_DAYS) -> pl.DataFrame:
     """PSI of each feature and day against up to `reference_days` days before it: event_date, feature, psi.
 
     `statistics`: rows of the table feature_statistics. Days without a reference, days of few rows, and reference days

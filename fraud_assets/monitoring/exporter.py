@@ -82,7 +82,7 @@ class Exporter:
 
     def page(self) -> bytes:
         """What a scrape gets."""
-        from fraud_assets.monitoring.looks import family
+        from fraud_assets.monitoring.families import family
 
         states = {each.name: each.state for each in self._watched}
         own = [

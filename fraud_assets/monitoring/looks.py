@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import polars as pl
-from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from fraud_assets.features import FEATURES
@@ -18,6 +17,8 @@ from fraud_assets.ingestion.ledger import ledger_rows
 from fraud_assets.lake import LEDGER, STREAMS, Lake, open_lake, quarantine_of
 from fraud_assets.lake.files import LOG, files_of
 from fraud_assets.lake.store import probe_store
+from fraud_assets.monitoring.drift import Drift
+from fraud_assets.monitoring.families import family
 from fraud_assets.quality.results import ANY, DATA_QUALITY, read_results
 from fraud_assets.quarantine.states import state_counts
 from fraud_assets.runs.client import DagsterClient
@@ -36,16 +37,6 @@ query { assetsOrError { __typename
   ... on AssetConnection { nodes { key { path } assetMaterializations(limit: 1) { timestamp metadataEntries {
     label ... on IntMetadataEntry { intValue } ... on JsonMetadataEntry { jsonString } } } } }
   ... on Error { message } } }"""
-
-
-def family(
-    name: str, text: str, labels: Iterable[str], samples: Iterable[tuple[tuple[str, ...], float]]
-) -> Metric:
-    """A gauge `spearhead_<name>` with its samples."""
-    made = GaugeMetricFamily(f"spearhead_{name}", text, labels=list(labels))
-    for values, number in samples:
-        made.add_metric(list(values), number)
-    return made
 
 
 class LogLook:
@@ -84,12 +75,13 @@ class LogLook:
 
 
 class LakeLook:
-    """Freshness and size of the tables, and what was refused; what a version has told is not asked again."""
+    """Freshness and size of the tables, what was refused, how far features moved; what a version has told is not asked again."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._contracts = load_contracts(settings.contracts)
         self._lake = open_lake(settings)
+        self._drift = Drift(self._lake)
         self._tables: dict[str, tuple[int, dict[str, float]]] = {}
         self._refused: tuple[int, list[Metric]] = (-1, [])
 
@@ -118,7 +110,7 @@ class LakeLook:
             )
             for name, text in texts.items()
         ]
-        return metrics + (self._verdicts() if LEDGER in found else [])
+        return [*metrics, *(self._verdicts() if LEDGER in found else []), *self._drift()]
 
     def _table(self, lake: Lake, name: str) -> dict[str, float]:
         table = lake.table(name)

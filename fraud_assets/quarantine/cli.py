@@ -285,10 +285,12 @@ def _one_line(row: dict[str, Any]) -> str:
 
 def _hint(code: str) -> str:
     from fraud_assets.quarantine.replaying import HELD, SEALED
+    from fraud_core.contracts.rules import UNKNOWN_FRAMING
 
     return {
         SEALED: "set SPEARHEAD_QUARANTINE_KEY to the key that they were sealed with",
         HELD: "the producer sent it again meanwhile: discard this one",
+        UNKNOWN_FRAMING: "update this version until it knows the framing; a block must be sent again by its producer",
         "row.repeated_field": "a mapping cannot tell which of two values counts",
     }.get(code, "")
 

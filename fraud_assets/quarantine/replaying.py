@@ -11,6 +11,7 @@ what was decided meanwhile did not see it, and must not see it afterwards either
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -30,8 +31,10 @@ from fraud_assets.quarantine.gate import held_already
 from fraud_assets.quarantine.mapping import Mapping, NotRepairable
 from fraud_assets.quarantine.selection import Selection, find, payloads
 from fraud_core.contracts import Contracts, judge, load_contracts, parse_json
+from fraud_core.contracts.rules import UNKNOWN_FRAMING
 from fraud_core.errors import CommitRefused, LakeError
-from fraud_core.log import Log, Origin, json_entry, open_log
+from fraud_core.log import JSON, Log, Origin, json_entry, open_log
+from fraud_core.log.framing import from_kept
 from fraud_core.settings import Settings
 
 REPLAY_FAILPOINTS: Final = ("after_intent", "after_append", "after_conclusion")
@@ -128,6 +131,19 @@ class _Repaired:
         )
 
 
+def _readable(reasons: Sequence[str], payload: bytes) -> bytes:
+    """The event itself, also of an entry whose framing was unknown when it was judged and is known now.
+
+    Raises NotRepairable where it still is unknown, or where the entry holds a block: one row cannot stand for many events.
+    """
+    if UNKNOWN_FRAMING not in reasons:
+        return payload
+    entry = from_kept(payload)
+    if entry.kind != JSON:
+        raise NotRepairable(UNKNOWN_FRAMING)
+    return entry.payload
+
+
 class _Replay:
     """One replay; events are worked on a chunk at a time."""
 
@@ -194,7 +210,7 @@ class _Replay:
         places: list[int] = []
         for place, payload in enumerate(payloads(self.lake, rows) if rows.height else []):
             try:
-                came = self.seal.open(payload or b"")
+                came = _readable(rows["reasons"][place], self.seal.open(payload or b""))
                 after.append(self.mapping.apply(came))
             except LakeError:
                 refused[SEALED] += 1

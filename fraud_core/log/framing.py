@@ -6,7 +6,7 @@ known here, or several, is one event that cannot be read: ingestion keeps it in 
 """
 
 import json
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from typing import Final, NamedTuple
 
 import polars as pl
@@ -91,6 +91,12 @@ def _all_fields(fields: list[bytes]) -> bytes:
         for name, value in zip(fields[::2], fields[1::2], strict=True)
     ]
     return json.dumps({"framing": [name for name, _ in pairs], "fields_base64": pairs}).encode()
+
+
+def from_kept(payload: bytes) -> Read:
+    """An entry of an unknown framing as it is kept (`Entry` of kind UNKNOWN), read again: this version may know it."""
+    pairs = json.loads(payload)["fields_base64"]
+    return from_fields([part for name, value in pairs for part in (name.encode(), b64decode(value))])
 
 
 def _origin(value: bytes | None) -> str | None:

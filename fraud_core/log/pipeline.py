@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import hiredis
-import redis
 
 from fraud_core.log.framing import JSON_FIELD, VIRTUAL_FIELD, to_fields
 from fraud_core.log.protocol import JSON, Entry
+from fraud_core.log.raw_connection import closed_when_broken
 
 _RECEIVE: Final = 1 << 16
 _VIRTUAL: Final = b"$%d\r\n%b\r\n$" % (len(VIRTUAL_FIELD), VIRTUAL_FIELD)
@@ -45,7 +45,7 @@ def exchange(connection: Any, commands: bytes, replies: int) -> list[Any]:
     reader = hiredis.Reader(replyError=connection._parser.parse_error)  # noqa: SLF001 (redis-py's own error classes)
     buffer = bytearray(_RECEIVE)
     found: list[Any] = []
-    try:
+    with closed_when_broken(connection):
         connection.send_packed_command([commands])
         socket = connection._sock  # noqa: SLF001 (redis-py gives no other)
         while len(found) < replies:
@@ -55,15 +55,6 @@ def exchange(connection: Any, commands: bytes, replies: int) -> list[Any]:
             reader.feed(bytes(memoryview(buffer)[:received]))
             while (reply := reader.gets()) is not False:
                 found.append(reply)
-    except TimeoutError as error:
-        connection.disconnect()
-        raise redis.TimeoutError(f"it did not answer in time ({error})") from error
-    except OSError as error:
-        connection.disconnect()
-        raise redis.ConnectionError(str(error)) from error
-    except BaseException:
-        connection.disconnect()
-        raise
     for reply in found:
         if isinstance(reply, Exception):
             raise reply

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import hiredis
 import numpy as np
-import redis
 from numpy.typing import NDArray
 
+from fraud_core.log.raw_connection import closed_when_broken
 from fraud_core.payloads import PADDING, Payloads
 
 _RECEIVE: Final = 1 << 18
@@ -38,18 +38,9 @@ def read_range(connection: Any, commands: Sequence[Sequence[Any]], expected_byte
 
     After None, or an error, the connection is closed: what was not read of the answer must not meet the next command.
     """
-    try:
+    with closed_when_broken(connection):
         connection.send_packed_command(connection.pack_commands([("MULTI",), *commands, ("EXEC",)]))
         reply = _receive(_Incoming(connection._sock, expected_bytes), len(commands))  # noqa: SLF001 (redis-py gives no other)
-    except TimeoutError as error:
-        connection.disconnect()
-        raise redis.TimeoutError(f"it did not answer in time ({error})") from error
-    except OSError as error:
-        connection.disconnect()
-        raise redis.ConnectionError(str(error)) from error
-    except BaseException:
-        connection.disconnect()
-        raise
     if reply is None:
         connection.disconnect()
     return reply

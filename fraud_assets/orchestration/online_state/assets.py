@@ -7,6 +7,7 @@ import dagster as dg
 from fraud_assets.online_state import push_label_effects, rebuild_state, sweep_abandoned
 from fraud_assets.orchestration.ownership import OWNERS
 from fraud_assets.orchestration.resources import Platform
+from fraud_assets.orchestration.stopping import asked_to_stop
 from fraud_core.log import open_log
 
 
@@ -72,10 +73,11 @@ def online_state(context: dg.AssetExecutionContext, platform: Platform) -> dg.Ma
 )
 def online_labels(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
     """Push the effects of the labels that came since the last push."""
-    applied = push_label_effects(platform.settings, platform.lake, platform.contracts, platform.features)
+    with asked_to_stop():  # a moment's work: what stops the platform waits for it, and the run ends well
+        applied = push_label_effects(platform.settings, platform.lake, platform.contracts, platform.features)
+        swept = sweep_abandoned(platform.settings, platform.features)
     if applied.late:
         context.log.warning("%d label effects came after the hour at which they count", applied.late)
-    swept = sweep_abandoned(platform.settings, platform.features)
     return dg.MaterializeResult(
         metadata={
             "effects_added": applied.added,

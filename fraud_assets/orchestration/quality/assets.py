@@ -10,6 +10,7 @@ from fraud_assets.lake import LEDGER, STREAMS, quarantine_of
 from fraud_assets.orchestration.ownership import OWNERS
 from fraud_assets.orchestration.pictures import page, picture, table
 from fraud_assets.orchestration.resources import Platform
+from fraud_assets.orchestration.stopping import asked_to_stop
 from fraud_assets.quality import trends
 from fraud_assets.quality.results import ANY, DATA_QUALITY, read_results, record_results
 
@@ -61,6 +62,12 @@ def data_quality(
     config: TrendConfig, platform: Platform
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """Record what is still to be recorded, then show and check the results of some days."""
+    with asked_to_stop():  # seconds of work: what stops the platform waits for them, and the run ends well
+        told = list(_told(config, platform))
+    yield from told
+
+
+def _told(config: TrendConfig, platform: Platform) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     lake, now = platform.lake, datetime.now(UTC)
     record_results(lake)
     everything = read_results(lake)

@@ -9,6 +9,7 @@ from fraud_assets.ingestion.sealing import Seal
 from fraud_assets.lake import STREAMS, quarantine_of
 from fraud_assets.orchestration.quality.addresses import report_address
 from fraud_assets.orchestration.resources import Platform
+from fraud_assets.orchestration.stopping import asked_to_stop
 from fraud_assets.quality import ReportResult
 from fraud_assets.quality.period import Period
 from fraud_assets.quality.reports import make_hourly_reports, make_report
@@ -39,11 +40,14 @@ def _report_check(stream: str) -> dg.AssetChecksDefinition:
         now, folder, unseal = datetime.now(UTC), settings.reports_path, Seal.of(settings).open
         if not lake.exists(stream):
             return dg.AssetCheckResult(passed=True, metadata={"reports": "Nothing was ingested yet."})
-        if config.by_hour:
-            made = make_hourly_reports(lake, contracts, stream, now, folder, unseal=unseal)
-        else:
-            period = Period.days_before(now, config.days)
-            made = {period: make_report(lake, contracts, stream, period, folder, unseal=unseal)}
+        with (
+            asked_to_stop()
+        ):  # seconds of work: what stops the platform waits for them, and the run ends well
+            if config.by_hour:
+                made = make_hourly_reports(lake, contracts, stream, now, folder, unseal=unseal)
+            else:
+                period = Period.days_before(now, config.days)
+                made = {period: make_report(lake, contracts, stream, period, folder, unseal=unseal)}
         return _result(platform, stream, made)
 
     return great_expectations

@@ -14,16 +14,20 @@ from fraud_assets.upkeep.reports import remove_old_reports
 from fraud_assets.upkeep.run_storage import purge_runs
 from fraud_core.errors import LakeError
 
-_DAILY = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=50), warn_window=timedelta(hours=26))
+_NIGHTLY: Any = {
+    "group_name": "upkeep",
+    "owners": OWNERS,
+    "pool": "upkeep",
+    "code_version": "1",
+    "freshness_policy": dg.FreshnessPolicy.time_window(
+        fail_window=timedelta(hours=50), warn_window=timedelta(hours=26)
+    ),
+}
 
 
 @dg.asset(
-    group_name="upkeep",
+    **_NIGHTLY,
     kinds={"deltalake"},
-    owners=OWNERS,
-    pool="upkeep",
-    code_version="1",
-    freshness_policy=_DAILY,
     description=(
         "One row per table of the lake: files, bytes, version and log before and after the nightly upkeep. Rows that retention "
         "removed leave their counts in the table `retired`, so that the proof of ingestion still holds."
@@ -62,12 +66,8 @@ def lake_upkeep(context: dg.AssetExecutionContext, platform: Platform) -> dg.Mat
 
 
 @dg.asset(
-    group_name="upkeep",
+    **_NIGHTLY,
     kinds={"dagster"},
-    owners=OWNERS,
-    pool="upkeep",
-    code_version="1",
-    freshness_policy=_DAILY,
     description=(
         "One upkeep of Dagster's own storage: finished runs older than SPEARHEAD_RETAIN_RUNS_DAYS are removed with their events; those that hold "
         "an asset's or partition's last materialization, or a check's last result, stay."

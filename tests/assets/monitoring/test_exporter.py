@@ -9,18 +9,25 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from fraud_assets.features.shift import LARGE_SHIFT, SHIFT
+from fraud_assets.features.statistics import _SCHEMA, STATISTICS
 from fraud_assets.ingestion import run_ingest
+from fraud_assets.lake import open_lake
 from fraud_assets.monitoring.exporter import Exporter
 from fraud_assets.monitoring.looks import DagsterLook, LakeLook, LogLook, ReleaseLook
 from fraud_core.log import json_entry, open_log
 from fraud_core.log.valkey import start_valkey
 from fraud_core.release import aliases
 from fraud_core.settings import Settings, load_settings
+from tests.assets.features.test_statistics import LAST, day_of
 from tests.assets.history import produce_past
 
 pytestmark = pytest.mark.valkey
@@ -167,15 +174,55 @@ def test_what_is_live_is_told(settings: Settings, monkeypatch: pytest.MonkeyPatc
     assert ("spearhead_release_info", "challenger", "m-2") not in found
 
 
+def drifted(settings: Settings) -> None:
+    """Statistics of three days: amounts stay as they were, hours of the day do not."""
+    lake, rng = open_lake(settings), np.random.default_rng(3)
+    rows = [
+        day_of(rng.normal(shift if day == LAST else 0, 1, 500), day) | {"feature": name}
+        for name, shift in (("amount", 0), ("hour", 4))
+        for day in (LAST - timedelta(days=2), LAST - timedelta(days=1), LAST)
+    ]
+    table = lake.create(STATISTICS, _SCHEMA, partition_by=["event_date"])
+    frame = pl.DataFrame(rows).select(
+        pl.col(name).cast(kind) if name in rows[0] else pl.lit(None, kind).alias(name)
+        for name, kind in _SCHEMA.items()
+    )
+    lake.replace(STATISTICS, frame, "true", table=table)
+
+
+def test_features_that_moved_are_told_once_per_version_of_their_statistics(settings: Settings) -> None:
+    look = LakeLook(settings)
+    assert not {name for name, _ in told(look) if "shift" in name}
+    drifted(settings)
+    found = told(look)
+    assert found["spearhead_feature_shift_psi", ("amount",)] < SHIFT
+    assert found["spearhead_feature_shift_psi", ("hour",)] > LARGE_SHIFT
+    assert (
+        found["spearhead_feature_shift_day_timestamp_seconds", ()]
+        == datetime(LAST.year, LAST.month, LAST.day, tzinfo=UTC).timestamp()
+    )
+    assert look._drift() is look._drift()
+
+
+def told(look: LakeLook) -> dict[tuple[str, tuple[str, ...]], float]:
+    return {
+        (sample.name, tuple(sample.labels.values())): sample.value
+        for family in look()
+        for sample in family.samples
+    }
+
+
 @pytest.mark.slow
 def test_prometheus_itself_scrapes_the_exporter(
     busy: Settings, serve: Callable[..., Exporter], tmp_path: Path
 ) -> None:
     """With Prometheus of the machine or of Debian's package, which is unpacked here and not installed."""
     prometheus, promtool = prometheus_binaries(tmp_path)
+    drifted(busy)
     exporter = serve(busy)
     wait_for(exporter, "lake", 1)
     wait_for(exporter, "log", 1)
+    assert "spearhead_feature_shift_psi{" in exporter.page().decode()
     checked = subprocess.run(
         [promtool, "check", "metrics"], input=exporter.page(), capture_output=True, timeout=60, check=False
     )

@@ -10,7 +10,9 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
+import redis
 from cryptography.fernet import Fernet
 
 from fraud_assets.ingestion import run_ingest, verify
@@ -19,7 +21,8 @@ from fraud_assets.quarantine import AUDIT, Audit, Selection, discard, find, repl
 from fraud_assets.quarantine.audit import IDENTITY, INTENDED, Act
 from fraud_assets.quarantine.replaying import REPLAY_FAILPOINTS
 from fraud_core.errors import CommitRefused, SettingsError
-from fraud_core.log import Log, Manifest, Origin, json_entry
+from fraud_core.log import Log, Manifest, Origin, framing, json_entry
+from fraud_core.log.framing import encode_block
 from fraud_core.settings import PACKAGED_CONTRACTS, Settings
 from tests.assets.quarantine.conftest import Command, MakeEvent, Refuse, Steps, admitted, ids
 
@@ -294,3 +297,31 @@ def test_nothing_is_brought_back_or_set_aside_by_accident(command: Command, lake
         result = command(*words)
         assert result.exit_code != 0
         assert "--all" in str(result.exception)
+
+
+def test_an_entry_of_an_unknown_framing_comes_back_once_its_framing_is_known(  # noqa: PLR0917
+    settings: Settings,
+    lake: Lake,
+    log: Log,
+    event: MakeEvent,
+    valkey_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Written by a newer producer; its block stays open, for one row cannot stand for many events."""
+    log.shards("transactions")
+    with redis.Redis.from_url(valkey_url) as client:
+        key = f"{settings.namespace}:log:{{transactions.0}}"
+        client.xadd(key, {"j2": event(1), "v": str(int(time.time() * 1000) - 60_000)})
+        client.xadd(key, {"a2": encode_block(pl.DataFrame({"n": [1, 2]})), "n": "2"})
+    assert run_ingest(settings).violations == 2
+    still = replay(settings, lake, EVERYTHING, "ann")
+    assert (still.appended, still.refused) == (0, {"row.unknown_framing": 2})
+
+    monkeypatch.setattr(framing, "_KIND_OF", {**framing._KIND_OF, b"j2": "json", b"a2": "block"})
+    done = replay(settings, lake, EVERYTHING, "ann")
+    assert (done.appended, done.kept_time, done.left_open) == (1, 1, 1)
+    assert done.refused == {"row.unknown_framing": 1}
+    run_ingest(settings)
+    assert admitted(lake)["transaction_id"].to_list() == ["tx-00000001"]
+    assert replay(settings, lake, EVERYTHING, "ann").appended == 0
+    assert verify(settings).ok

@@ -1,4 +1,4 @@
-"""Ending an ingest run when its process is asked to end: after the plan in hand, as a success.
+"""Ending a run when its process is asked to end: after the work in hand, as a success.
 
 Stopping the platform, deleting a run's pod and *Terminate* in the UI all end in SIGTERM or SIGINT, which Dagster turns into
 an exception in the middle of whatever is going on. That is safe, since a run may die anywhere, but it marks the run as failed.
