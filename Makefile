@@ -85,7 +85,7 @@ test-all: check ## every check and every test, the long drills included
 
 test-slow: install ## only the long drills
 	@mkdir -p build
-	@$(BIN)/python -m pytest $(PARALLEL) -m slow --junitxml=build/junit-slow.xml $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) --no-loadscope-reorder -m slow --junitxml=build/junit-slow.xml $(PYTEST_ARGS)
 
 check: lint types imports secrets
 

@@ -77,6 +77,13 @@ def pytest_report_header() -> str:
     return kafka.what_runs()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with a test that takes minutes go last: where time is short, those are left over and not many others."""
+    last = {item.path for item in items if item.get_closest_marker("longest")}
+    items.sort(key=lambda item: item.path in last)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--renew-snapshots", action="store_true", help="write tests/snapshots instead of comparing with it"

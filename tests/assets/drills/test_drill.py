@@ -40,6 +40,7 @@ def test_runs_killed_at_every_step_lose_and_double_nothing(
 
 
 @pytest.mark.slow
+@pytest.mark.longest
 @pytest.mark.timeout(1800)
 def test_five_deaths_at_every_step_and_as_many_at_random_lose_and_double_nothing(tmp_path: Path) -> None:
     kills = 9 * len(FAILPOINTS)
@@ -52,6 +53,7 @@ def test_five_deaths_at_every_step_and_as_many_at_random_lose_and_double_nothing
 
 
 @pytest.mark.slow
+@pytest.mark.longest
 @pytest.mark.s3
 @pytest.mark.timeout(900)
 def test_deaths_in_an_object_store_lose_and_double_nothing(tmp_path: Path, object_store: str) -> None:

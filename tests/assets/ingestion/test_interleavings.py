@@ -160,6 +160,7 @@ def test_on_kafka_no_order_of_deaths_and_meetings_loses_or_doubles_an_event(
 
 @pytest.mark.valkey
 @pytest.mark.slow
+@pytest.mark.longest
 @pytest.mark.timeout(1200)
 def test_hundreds_of_deaths_and_meetings_lose_and_double_nothing(
     drills: Callable[[int], tuple[Drill, Settings]], tmp_path: Path
