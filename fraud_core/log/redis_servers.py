@@ -94,6 +94,32 @@ class Servers:
         except redis.RedisError as error:
             raise LogError(f"Redis at {self.address} refused a command of the log: {error}.") from error
 
+    def check(self) -> None:
+        """Refuse a server that cannot be reached, is too old, or may evict what was not read."""
+        with self.errors():
+            for client in self.all():
+                self._check_server(client)
+
+    def _check_server(self, client: Any) -> None:
+        memory, server, cluster = (client.info(section) for section in ("memory", "server", "cluster"))
+        at = self.address
+        if self.is_cluster:
+            at = "{host}:{port}".format(**client.connection_pool.connection_kwargs)
+        if int(cluster.get("cluster_enabled", 0)) and not self.is_cluster:
+            raise LogError(
+                f"Redis at {at} is a node of a cluster, and its address was expected to say so: "
+                f"SPEARHEAD_REDIS_URL=redis+cluster://{at.partition('/')[0]} (rediss+cluster:// by TLS)."
+            )
+        policy = memory.get("maxmemory_policy", "noeviction")
+        if policy != "noeviction":
+            raise LogError(
+                f"Redis at {at} must never evict: maxmemory-policy noeviction was expected, found {policy}. "
+                "Set it in the server's configuration (CONFIG SET maxmemory-policy noeviction)."
+            )
+        version = str(server.get("redis_version", "0"))
+        if int(version.split(".", maxsplit=1)[0]) < 7:
+            raise LogError(f"Redis 7 or Valkey was expected at {at}, found version {version}: upgrade it.")
+
     def close(self) -> None:
         """Give back the connections."""
         if self._one is not None:
