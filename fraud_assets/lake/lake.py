@@ -163,8 +163,8 @@ class Lake:
         stream = FrameStream(expected, chain((first, second), checked))
         try:
             self._write(handle, first, versions, mode="overwrite", predicate=predicate, stream=stream)
-        except LakeError:
-            if stream.failure is not None:
+        except Exception:
+            if stream.failure is not None:  # the writer made words of it
                 raise stream.failure from None
             raise
 

@@ -5,19 +5,14 @@ from datetime import date, timedelta
 import dagster as dg
 
 from fraud_assets.features import FEATURES, Room, build_features
-from fraud_assets.orchestration.ownership import OWNERS
-from fraud_assets.orchestration.partitions import event_days, one_run
+from fraud_assets.orchestration.features.daily import DAILY
 from fraud_assets.orchestration.resources import Platform
 
 
 @dg.asset(
     key=FEATURES,
     deps=["transactions", "labels"],
-    partitions_def=event_days,
-    backfill_policy=one_run,
-    group_name="features",
-    kinds={"polars", "deltalake"},
-    owners=OWNERS,
+    **DAILY,
     pool="features",
     code_version="2",
     freshness_policy=dg.FreshnessPolicy.time_window(

@@ -8,8 +8,7 @@ import polars as pl
 from fraud_assets.features import FEATURES, plots
 from fraud_assets.features.shift import LARGE_SHIFT, SHIFT, shifts
 from fraud_assets.features.statistics import STATISTICS, build_statistics, read_statistics
-from fraud_assets.orchestration.ownership import OWNERS
-from fraud_assets.orchestration.partitions import event_days, one_run
+from fraud_assets.orchestration.features.daily import DAILY
 from fraud_assets.orchestration.pictures import page, picture, table
 from fraud_assets.orchestration.resources import Platform
 
@@ -19,11 +18,7 @@ SHOWN = timedelta(days=60)
 @dg.asset(
     key=STATISTICS,
     deps=[FEATURES],
-    partitions_def=event_days,
-    backfill_policy=one_run,
-    group_name="features",
-    kinds={"polars", "deltalake"},
-    owners=OWNERS,
+    **DAILY,
     code_version="1",
     freshness_policy=dg.FreshnessPolicy.time_window(
         fail_window=timedelta(hours=26), warn_window=timedelta(hours=4)

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 from fraud_assets.lake import Lake, compact, open_lake, read_transactions, stream_tables
 from fraud_assets.lake.upkeep import FENCE
 from fraud_core.contracts import load_contracts
-from fraud_core.errors import CommitRefused, LakeError, UnsafeStore
+from fraud_core.errors import CommitRefused, FeatureError, LakeError, UnsafeStore
 from fraud_core.settings import PACKAGED_CONTRACTS, load_settings
 
 SCHEMA = {"a": pl.Int64(), "b": pl.String()}
@@ -108,6 +108,27 @@ def test_replacing_a_partition_leaves_the_others(lake: Lake) -> None:
     assert lake.scan("t").sort("a").collect().rows() == [(2, "y"), (7, "x"), (8, "x")]
     lake.replace("t", rows(), "b = 'x'")
     assert lake.scan("t").collect().rows() == [(2, "y")]
+
+
+def test_a_partition_is_replaced_by_frames_that_come_one_by_one(lake: Lake) -> None:
+    table = lake.create("t", SCHEMA, partition_by=["b"])
+    lake.append(table, rows(1, 2, 3))
+    lake.replace("t", (rows(n) for n in range(5, 12)), "b = 'x'")
+    assert sorted(lake.scan("t").collect()["a"]) == list(range(5, 12))
+    lake.replace("t", iter(()), "b = 'x'")
+    assert lake.scan("t").collect().is_empty()
+
+
+def test_frames_that_fail_while_they_are_written_commit_nothing_and_say_why(lake: Lake) -> None:
+    lake.append(lake.create("t", SCHEMA), rows(1))
+
+    def failing() -> Iterator[pl.DataFrame]:
+        yield from (rows(2), rows(3), rows(4))
+        raise FeatureError("the folder is full")
+
+    with pytest.raises(FeatureError, match="the folder is full"):
+        lake.replace("t", failing(), "true")
+    assert lake.table("t").version() == 1
 
 
 def test_compaction_keeps_rows_and_versions(lake: Lake) -> None:
