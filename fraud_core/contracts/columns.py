@@ -70,7 +70,7 @@ def _reals(
 
 
 def _texts(field: Field, payloads: Payloads, spans: npt.NDArray[np.int64], careful: Careful) -> pl.Series:
-    from fraud_core.contracts.scan import gather, text_size
+    from fraud_core.contracts.scan_texts import gather, text_size
 
     data, more = payloads.data, PADDING
     if careful:

@@ -30,7 +30,7 @@ def test_what_is_no_stream_is_refused(block: bytes) -> None:
         check_stream(block)
 
 
-@hypothesis_settings(max_examples=150)
+@hypothesis_settings(max_examples=150, deadline=None)
 @given(
     st.integers(0, len(BLOCK) - 9),
     st.binary(min_size=1, max_size=8) | st.sampled_from([b"\xff" * 8, (1 << 61).to_bytes(8, "little")]),
