@@ -15,7 +15,7 @@ _STREAM = "transactions"
 
 @dataclass(frozen=True)
 class Span:
-    """Plans in a row, from the commit of the first to that of the last; the first one's events are not counted."""
+    """Plans in a row and the time they took, in Unix seconds; see `span` and `span_from` for which events count."""
 
     events: int
     begin: float
@@ -24,17 +24,29 @@ class Span:
 
     @property
     def events_per_s(self) -> float:
-        """Events per second between the first and the last commit; 0 when there was only one plan."""
+        """Events per second; 0 when there were too few plans to tell."""
         return self.events / (self.end - self.begin) if self.end > self.begin else 0.0
 
 
-def span(lake: Lake, since: float, until: float = float("inf")) -> Span:
-    """The plans that were committed between two Unix times."""
-    rows = ledger_rows(lake, _STREAM).select("events", pl.col("committed_at").dt.timestamp("us") / 1e6)
-    rows = rows.filter(pl.col("committed_at") > since, pl.col("committed_at") <= until).sort("committed_at")
+def span(lake: Lake, since: float) -> Span:
+    """The plans that were committed after a Unix time, at which a backlog stood ready."""
+    rows = _commits(lake, since)
     if rows.height < 2:
         return Span(0, since, since, rows.height)
     return Span(int(rows["events"][1:].sum()), rows["committed_at"][0], rows["committed_at"][-1], rows.height)
+
+
+def span_from(lake: Lake, since: float) -> Span:
+    """The same where events began to come only then: all of them count, and the time from then on, waiting included."""
+    rows = _commits(lake, since)
+    if not rows.height:
+        return Span(0, since, since, 0)
+    return Span(int(rows["events"].sum()), since, rows["committed_at"][-1], rows.height)
+
+
+def _commits(lake: Lake, since: float) -> pl.DataFrame:
+    rows = ledger_rows(lake, _STREAM).select("events", pl.col("committed_at").dt.timestamp("us") / 1e6)
+    return rows.filter(pl.col("committed_at") > since).sort("committed_at")
 
 
 def ages_s(lake: Lake, after: int) -> tuple[float, float, float]:

@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 
 from fraud_assets.benchmarks.ceiling import read_to_end
-from fraud_assets.benchmarks.figures import Span, ages_s, span, today
+from fraud_assets.benchmarks.figures import Span, ages_s, span, span_from, today
 from fraud_assets.benchmarks.kafka import from_kafka
 from fraud_assets.benchmarks.load import ROUND, BlockLoad, JsonLoad, Templates, templates
 from fraud_assets.benchmarks.rig import Rig
@@ -154,15 +154,15 @@ class IngestBench:
         self.figures["cpu_us_per_event"] = self.figures["json_cpu_us_per_event"]["ingest"]
 
     def beside_a_producer(self, seconds: float) -> None:
-        """The same while a producer appends as fast as it can: both share the cores with Redis."""
+        """The same while a producer appends as fast as it can, from its first event until all it sent are in Delta: both
+        share the cores with Redis."""
         self._say(f"{seconds:g} s beside a producer at full speed")
         begun = time.time()
         sent_before = self.load.sent
         took = self.load.send(1 << 60, seconds=seconds)
-        done = span(self.lake, begun, time.time())
         self.figures["producer_events_per_s"] = round((self.load.sent - sent_before) / took)
-        self._rates("json_beside_producer", done)
         self._drain()
+        self._rates("json_beside_producer", span_from(self.lake, begun))
 
     def blocks(self, events: int, size: int) -> None:
         """A backlog of blocks. The run is held still while it grows."""
