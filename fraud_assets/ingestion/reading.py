@@ -29,6 +29,8 @@ from fraud_core.log import BLOCK, JSON, NO_VIRTUAL_TIME, UNKNOWN, Entries, Log, 
 
 _FIRST_CHUNK: Final = 16
 _LARGEST_CHUNK: Final = 16_384
+_SMALL_CHUNK: Final = 8_192
+"""Rows of a chunk below which rows are put into one piece."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,10 @@ class _Reader:
         entry = np.concatenate(places) if places else np.empty(0, dtype=np.int64)
         order = np.argsort(entry, kind="stable") if (np.diff(entry) < 0).any() else None
         rows = pl.concat([part.frame for part in parts], rechunk=False)
+        if (
+            rows.n_chunks() * _SMALL_CHUNK > rows.height
+        ):  # blocks: every rule and column would pay for each of them
+            rows = rows.rechunk()
         virtual = self._column("virtual_ms", NO_VIRTUAL_TIME)[entry]
         firsts = np.cumsum([0, *heights])
         found: dict[int, tuple[str, ...]] = {}

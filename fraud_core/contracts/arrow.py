@@ -30,7 +30,9 @@ class _ArrowSchema(ctypes.Structure):
     )  # fmt: skip
 
 
-class _ArrowArray(ctypes.Structure):
+class ArrowArray(ctypes.Structure):
+    """One array of Arrow's C data interface."""
+
     _fields_ = (
         ("length", ctypes.c_int64), ("null_count", ctypes.c_int64), ("offset", ctypes.c_int64), ("n_buffers", ctypes.c_int64),
         ("n_children", ctypes.c_int64), ("buffers", ctypes.c_void_p), ("children", ctypes.c_void_p),
@@ -91,7 +93,7 @@ class TextColumn:
             self._places[0] = 0
         self._addresses[:], self._lengths[0] = self._places, size
         schema = _ArrowSchema(format=_VIEW_FORMAT, name=b"", flags=_NULLABLE, release=release_nothing.address)
-        array = _ArrowArray(
+        array = ArrowArray(
             length=self._rows, null_count=nulls, n_buffers=_BUFFERS, buffers=self._addresses.ctypes.data,
             release=release_block.address, private_data=self._block,
         )  # fmt: skip
@@ -109,7 +111,7 @@ class TextColumn:
 class _Import:
     """What polars asks for the capsules of an array. It moves the struct of the array and only reads that of the schema."""
 
-    def __init__(self, schema: _ArrowSchema, array: _ArrowArray) -> None:
+    def __init__(self, schema: _ArrowSchema, array: ArrowArray) -> None:
         self._schema, self._array = schema, array
 
     def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]:

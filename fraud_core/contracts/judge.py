@@ -15,6 +15,7 @@ import polars as pl
 
 from fraud_core.contracts.model import Contract
 from fraud_core.contracts.rules import KNOWN_MS, UNREADABLE
+from fraud_core.contracts.screen import WORTH_IT, suspects
 
 Reasons = Mapping[int, tuple[str, ...]]
 
@@ -60,7 +61,12 @@ def judge(
     """
     checks = [(each.code, each.violated) for each in contract.checks if each.violated is not None]
     frame = rows.with_columns(pl.Series(KNOWN_MS, known_ms, dtype=pl.Int64))
-    broken = frame.select(pl.any_horizontal(violated for _, violated in checks).alias("broken"))["broken"]
+    screens = contract.screens if rows.height >= WORTH_IT else ()
+    screened = set().union(*(each.codes for each in screens))
+    whole = [violated for code, violated in checks if code not in screened]
+    broken = frame.select(pl.any_horizontal(whole).alias("broken"))["broken"].fill_null(False)
+    if screens:
+        broken |= pl.Series(suspects(screens, rows))
     index = broken.arg_true()
     reasons: dict[int, tuple[str, ...]] = {}
     if index.len():
@@ -101,4 +107,9 @@ def _codes(index: npt.NDArray[np.uint32], flags: pl.DataFrame) -> dict[int, tupl
         tuple(code for code, flag in zip(flags.columns, flags.row(int(row)), strict=True) if flag)
         for row in first
     ]
-    return {row: combinations[kind] for row, kind in zip(index.tolist(), inverse.tolist(), strict=True)}
+    # A row that was only suspected has no code.
+    return {
+        row: combinations[kind]
+        for row, kind in zip(index.tolist(), inverse.tolist(), strict=True)
+        if combinations[kind]
+    }

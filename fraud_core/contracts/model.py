@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fraud_core.contracts.event import EventCheck
     from fraud_core.contracts.rules import Check
     from fraud_core.contracts.scanner import Scanner
+    from fraud_core.contracts.screen import TextScreen
 
 FieldType = Literal["string", "integer", "number", "boolean", "timestamp", "date", "array", "object"]
 Pii = Literal["none", "pseudonym", "personal"]
@@ -205,6 +206,13 @@ class Contract:
         from fraud_core.contracts.scanner import Scanner
 
         return Scanner(self)
+
+    @cached_property
+    def screens(self) -> "tuple[TextScreen, ...]":
+        """The coarse look at texts that comes before the checks of a large batch."""
+        from fraud_core.contracts.screen import screens_of
+
+        return screens_of(self)
 
 
 @dataclass(frozen=True)
