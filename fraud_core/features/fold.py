@@ -163,6 +163,7 @@ def fold(  # noqa: C901, PLR0917
                     ordered[o, k] = x
                     filled[o] += 1
             # 3. what this event adds, and the answer
+            follows = i > begin and clock[i - 1] > t - horizon
             for s in range(n_slots):
                 kind = slots[s, KIND]
                 field = slots[s, INPUT]
@@ -173,8 +174,7 @@ def fold(  # noqa: C901, PLR0917
                 if kind == _CLOCK:
                     answer = t
                 elif kind == _PREVIOUS:
-                    if i > begin and clock[i - 1] > t - horizon:
-                        answer = clock[i - 1]
+                    answer = clock[i - 1] if follows else NULL
                 elif kind == _COUNT:
                     if counted:
                         total[s] += 1
@@ -208,8 +208,7 @@ def fold(  # noqa: C901, PLR0917
                         if j > i - cap and j >= begin and clock[j] > t - horizon:
                             answer = clock[j]
                 elif kind == _CARRIED:
-                    if i > begin and clock[i - 1] > t - horizon:
-                        answer = carried[field, i - 1]
+                    answer = carried[field, i - 1] if follows else NULL
                 elif kind in (_ORDER_LOW, _ORDER_HIGH):
                     o = slots[s, OTHER]
                     count = filled[o]

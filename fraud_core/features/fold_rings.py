@@ -152,6 +152,7 @@ def fold_rings(  # noqa: C901, PLR0917
                     total[m] += one
                     met[k, cell] = b
             # 3. the answer
+            follows = i > begin and clock[i - 1] > t - horizon
             for s in range(len(slots)):
                 kind = slots[s, SLOT_KIND]
                 answer = NULL
@@ -159,11 +160,10 @@ def fold_rings(  # noqa: C901, PLR0917
                     continue
                 if kind == _CLOCK:
                     answer = t
-                elif kind == _PREVIOUS:
-                    if i > begin and clock[i - 1] > t - horizon:
+                elif kind in (_PREVIOUS, _CARRIED):
+                    if follows and kind == _PREVIOUS:
                         answer = clock[i - 1]
-                elif kind == _CARRIED:
-                    if i > begin and clock[i - 1] > t - horizon:
+                    elif follows:
                         answer = carried[slots[s, SLOT_INPUT], i - 1]
                 elif kind == _CLEAN:
                     if newest[i] != NULL:

@@ -93,7 +93,7 @@ def lake_of(folder: Path, seed: int, features: FeatureSet) -> tuple[Lake, list[d
 
 
 def test_a_streamed_build_gives_the_same_bits(contracts: Any, features: FeatureSet) -> None:
-    @settings(max_examples=6, deadline=None, phases=PHASES)
+    @settings(max_examples=4, deadline=None, phases=PHASES)
     @given(
         seed=st.integers(0, 2**32 - 1),
         memory=st.sampled_from([25_000, 60_000, 200_000]),
