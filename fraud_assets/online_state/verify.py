@@ -2,10 +2,12 @@
 
 The fold's state is written to a scratch epoch and read by the same read-only function as the live one, so the comparison
 does not depend on how states lie in bytes. Under traffic the live state is read first; the history is then followed on the
-log and cut at the seq that was read. What cannot be brought to the same seq is looked at again, then counted as in flight.
+log and cut at the seq that was read. What cannot be brought to the same seq is looked at again once a payment on its way must have
+been logged: where the seq has moved on it is in flight; where it has not, the state holds something that no decision logged.
 """
 
 import random
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -37,6 +39,9 @@ SCRATCH = 0
 """No rebuild ever gets this number; its keys are deleted after each comparison and swept with abandoned epochs."""
 _BATCH = 500
 _NAMED = 20
+SETTLES = 3
+"""Deadlines of a payment after which one that was being decided has been logged."""
+_UNLOGGED = "a payment that no decision logged, or one of its history that was scored again and counted twice"
 
 
 @dataclass
@@ -47,7 +52,7 @@ class StateProof:
     compared: int = 0
     differing: int = 0
     in_flight: int = 0
-    """Entities whose live state is ahead of what is logged: a payment on its way, or an update that nobody logged."""
+    """Entities that changed too fast to be compared: their live state was ahead of the log whenever it was looked at."""
     differences: list[str] = field(default_factory=list)
 
     @property
@@ -94,16 +99,34 @@ class _Verify:
         """Compare, then look once more at what was in flight."""
         history, tail = self._history()
         chosen = random.Random(seed)
+        again: list[tuple[str, dict[str, int]]] = []
         for entity in self.features.plans:
             ids = sorted(history.ids(entity))
             mine = ids if not sample or sample >= len(ids) else chosen.sample(ids, sample)
             for start in range(0, len(mine), _BATCH):
-                batch = mine[start : start + _BATCH]
-                again = self._compare(history, tail, entity, batch)
-                if again:
-                    left = self._compare(history, tail, entity, again)
-                    self.proof.in_flight += len(left)
+                ahead = self._compare(history, tail, entity, mine[start : start + _BATCH])
+                if ahead:
+                    again.append((entity, ahead))
+        if again:
+            time.sleep(SETTLES * self.settings.deadline_ms / 1000)
+        for entity, before in again:
+            left = self._compare(history, tail, entity, list(before))
+            self._judge_ahead(entity, before, left)
         return self.proof
+
+    def _judge_ahead(self, entity: str, before: dict[str, int], now: dict[str, int]) -> None:
+        """Of entities that were ahead of the log twice, those that did not change between hold what nobody logged."""
+        for id, seq in now.items():
+            if seq != before[id]:
+                self.proof.in_flight += 1
+                continue
+            self.proof.compared += 1
+            self._differs(entity, id, f"seq {seq} online is ahead of the fold: {_UNLOGGED}")
+
+    def _differs(self, entity: str, id: str, words: str) -> None:
+        self.proof.differing += 1
+        if len(self.proof.differences) < _NAMED:
+            self.proof.differences.append(f"{entity} {id}: {words}")
 
     def _history(self) -> tuple[LiveHistory, Tail]:
         """What the current epoch knows: what its rebuild had read, and all that was logged in it since."""
@@ -126,23 +149,21 @@ class _Verify:
         while (rows := tail.read(20_000)) is not None:
             history.add(rows.filter(self._read_by_rebuild | (pl.col("_epoch") == self.proof.epoch)))
 
-    def _compare(self, history: LiveHistory, tail: Tail, entity: str, ids: list[str]) -> list[str]:
-        """Compare some entities; returns those whose live state was ahead of the log."""
+    def _compare(self, history: LiveHistory, tail: Tail, entity: str, ids: list[str]) -> dict[str, int]:
+        """Compare some entities; returns those whose live state was ahead of the log, with its seq."""
         online = list(self._read(self.proof.epoch, entity, ids))
         self._follow(history, tail)
         upto = {each.id: each.seq for each in online if each.seen}
         scratch = self._scratch(history, entity, upto, ids)
-        again = []
+        ahead = {}
         for live, folded in zip(online, scratch, strict=True):
             if live.seq > folded.seq and folded.seen:
-                again.append(live.id)
+                ahead[live.id] = live.seq
                 continue
             self.proof.compared += 1
             if words := _difference(live, folded):
-                self.proof.differing += 1
-                if len(self.proof.differences) < _NAMED:
-                    self.proof.differences.append(f"{entity} {live.id}: {words}")
-        return again
+                self._differs(entity, live.id, words)
+        return ahead
 
     def _scratch(
         self, history: LiveHistory, entity: str, upto: dict[str, int], ids: list[str]

@@ -1,9 +1,9 @@
 """The online twin: state functions for Valkey/Redis, generated from the same layout as the offline fold.
 
 One library per state hash. A state function takes the stored answer of this event if it came before; else it reads
-state and label effects, folds the event in, stores state and answer, and returns the slots as packed 64-bit integers
+state and label effects, folds the event in, stores state and answer, and returns the slots as packed doubles
 (seq first). There is one per entity, for clusters, where each entity may live elsewhere, and one for all entities of an
-event at once, which costs a third less. Lua's numbers are doubles, so nothing here may leave the integers below 2^53.
+event at once, which costs the server a seventh less. Lua's numbers are doubles, so nothing here may leave the integers below 2^53.
 """
 
 import re
