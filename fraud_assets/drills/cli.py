@@ -71,7 +71,8 @@ def state_command(
     import tempfile
     from pathlib import Path
 
-    from fraud_assets.drills.state import LOSSES, drill_state
+    from fraud_assets.drills.losing import LOSSES
+    from fraud_assets.drills.state import drill_state
     from fraud_core.errors import SettingsError
 
     chosen = tuple(name.strip() for name in losses.split(",") if name.strip())

@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
-import redis
 
+from fraud_assets.drills.losing import LOSSES, LosingServer
+from fraud_assets.drills.traffic import Traffic, payment
 from fraud_assets.features import build_features
 from fraud_assets.ingestion import run_ingest
 from fraud_assets.lake import Lake, open_lake
@@ -35,14 +36,11 @@ from fraud_core.contracts import Contracts, load_contracts
 from fraud_core.errors import PlatformError
 from fraud_core.features import FeatureSet, load_features
 from fraud_core.log import open_log
-from fraud_core.log.valkey import ValkeyServer, start_valkey
 from fraud_core.platform.process import spawn
 from fraud_core.settings import Settings
 
-LOSSES: Final = ("wiped", "restarted_empty", "failed_over")
 _START_S: Final = 120.0
 _NOTICED_S: Final = 30.0
-_LATE_S: Final = 30.0
 
 
 @dataclass
@@ -111,7 +109,7 @@ class _Drill:
         self.result = StateDrillResult()
         self._folder, self._rate, self._calm_s, self._say = folder, rate, calm_s, say
         self._port, http_port = _free_port(), _free_port()
-        self._server: ValkeyServer | None = None
+        self._server: LosingServer | None = None
         self._service: subprocess.Popen[bytes] | None = None
         self.settings = settings.changed(
             home=folder / "home",
@@ -125,14 +123,13 @@ class _Drill:
             serving_workers=1,
             deadline_ms=1000,
         )
-        self._answers: dict[str, dict[str, Any]] = {}
-        self._sent = 0
+        self._traffic: Traffic | None = None
 
     # -- the stage
 
     async def run(self, losses: tuple[str, ...]) -> None:
         """Start everything, then bring about one loss after the other under traffic."""
-        self._server = start_valkey(self._folder / "valkey-0", self._port)
+        self._server = LosingServer(self._folder, self._port)
         contracts = load_contracts(self.settings.contracts)
         self._history(contracts)
         self._ingest()
@@ -142,15 +139,16 @@ class _Drill:
             base_url=f"http://127.0.0.1:{self.settings.serving_port}", timeout=10
         ) as http:
             await self._until(lambda: self._listening(http), _START_S, "the scoring service answers")
-            traffic = asyncio.create_task(self._traffic(http, contracts))
+            self._traffic = Traffic(contracts, self._rate)
+            sending = asyncio.create_task(self._traffic.run(http))
             try:
                 await self._calm()
                 for loss in losses:
-                    await self._lose(loss)
+                    await self._lose(loss, self._traffic)
                     await self._calm()
             finally:
-                traffic.cancel()
-                await asyncio.gather(traffic, return_exceptions=True)
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
 
     def _history(self, contracts: Contracts) -> None:
         """Some hundred payments that were known before the drill."""
@@ -159,7 +157,7 @@ class _Drill:
         log = open_log(self.settings)
         try:
             past = datetime.now(UTC) - timedelta(hours=3)
-            rows = [_payment(contracts, number, past + timedelta(seconds=number)) for number in range(400)]
+            rows = [payment(contracts, number, past + timedelta(seconds=number)) for number in range(400)]
             log.append("transactions", [json_entry(json.dumps(row).encode()) for row in rows])
         finally:
             log.close()
@@ -184,26 +182,7 @@ class _Drill:
         if self._server is not None:
             self._server.stop()
 
-    # -- the traffic
-
-    async def _traffic(self, http: httpx.AsyncClient, contracts: Contracts) -> None:
-        sending: set[asyncio.Task[None]] = set()
-        number = 1000
-        while True:
-            task = asyncio.create_task(self._send(http, _payment(contracts, number, datetime.now(UTC))))
-            sending.add(task)
-            task.add_done_callback(sending.discard)
-            number += 1
-            await asyncio.sleep(1 / self._rate)
-
-    async def _send(self, http: httpx.AsyncClient, payment: dict[str, Any]) -> None:
-        self._sent += 1
-        try:
-            response = await http.post("/v1/score", json=payment)
-            if response.status_code == 200:
-                self._answers[payment["transaction_id"]] = response.json()
-        except httpx.HTTPError:
-            return
+    # -- waiting
 
     async def _calm(self) -> None:
         await asyncio.sleep(self._calm_s)
@@ -226,13 +205,15 @@ class _Drill:
 
     # -- the losses
 
-    async def _lose(self, loss: str) -> None:
+    async def _lose(self, loss: str, traffic: Traffic) -> None:
         self._say(f"{loss.replace('_', ' ')}, under traffic")
         await asyncio.to_thread(self._ingest)
-        lost_at, seen = await asyncio.to_thread(getattr(self, f"_{loss}")), len(self._answers)
+        assert self._server is not None
+        lost_at = await asyncio.to_thread(self._server.lose, loss, lambda: traffic.logged)
+        seen = len(traffic.answers)
 
         async def noticed() -> bool:
-            later = list(self._answers.values())[seen:]
+            later = list(traffic.answers.values())[seen:]
             return any(answer["fallback_reason"] == "state_lost" for answer in later)
 
         await self._until(noticed, _NOTICED_S, "an answer says that the state is lost")
@@ -250,45 +231,13 @@ class _Drill:
             "followed": build.followed,
         }
         self.result.fence_ms = max(self.result.fence_ms, build.fence_ms)
-        seen = len(self._answers)
+        seen = len(traffic.answers)
 
         async def recovered() -> bool:
-            later = list(self._answers.values())[seen:]
+            later = list(traffic.answers.values())[seen:]
             return any(answer["fallback_reason"] != "state_lost" and answer["logged"] for answer in later)
 
         await self._until(recovered, _NOTICED_S, "answers are made with the state again")
-
-    def _wiped(self) -> float:
-        with redis.Redis(port=self._port) as client:
-            client.flushall()
-            client.function_flush()
-        return time.monotonic()
-
-    def _restarted_empty(self) -> float:
-        assert self._server is not None
-        self._server.process.kill()
-        self._server.process.wait()
-        self._server = start_valkey(self._folder / f"valkey-{time.monotonic_ns()}", self._port)
-        return time.monotonic()
-
-    def _failed_over(self) -> float:
-        """A replica is cut off, the primary goes on for a second and dies, the replica takes its place."""
-        assert self._server is not None
-        replica = start_valkey(self._folder / f"replica-{time.monotonic_ns()}", 0)
-        with redis.Redis(port=replica.port) as other:
-            other.replicaof("127.0.0.1", self._port)
-            deadline = time.monotonic() + _LATE_S
-            while other.info("replication").get("master_link_status") != "up":
-                if time.monotonic() > deadline:
-                    raise PlatformError("The drill's replica did not come up to its primary.")
-                time.sleep(0.05)
-            other.replicaof("NO", "ONE")
-            time.sleep(1.0)  # the second that the replica lacks
-            self._server.process.kill()
-            self._server.process.wait()
-        replica.stop()  # its address becomes the primary's, as behind a proxy: started again there, on its own file
-        self._server = start_valkey(replica.data_dir, self._port)
-        return time.monotonic()
 
     # -- the work of the other tier
 
@@ -328,9 +277,10 @@ class _Drill:
         held = set(
             lake.scan("decisions").select(contracts.decisions.event_id).collect().to_series().to_list()
         )
-        found, answers = self.result, self._answers
+        assert self._traffic is not None
+        found, answers = self.result, self._traffic.answers
         logged = {id for id, answer in answers.items() if answer["logged"]}
-        found.requests, found.unanswered = self._sent, self._sent - len(answers)
+        found.requests, found.unanswered = self._traffic.sent, self._traffic.sent - len(answers)
         found.reasons = dict(Counter(answer["fallback_reason"] or "none" for answer in answers.values()))
         found.degraded = sum(n for reason, n in found.reasons.items() if reason not in {"none", "no_model"})
         found.logged, found.decisions, found.lost_decisions = len(logged), len(held), len(logged - held)
@@ -347,17 +297,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _payment(contracts: Contracts, number: int, at: datetime) -> dict[str, Any]:
-    who, amount = number % 40, 100 + number % 5000
-    return contracts.transactions.example() | {
-        "transaction_id": f"txn_drill_{number:08d}",
-        "event_ts": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "account_id": f"acc_{who:06d}",
-        "card_id": f"crd_{who:06d}",
-        "merchant_id": f"mer_{number % 7:06d}",
-        "device_id": f"dev_{who:06d}",
-        "amount_minor": amount,
-        "amount_base_minor": amount,
-    }
