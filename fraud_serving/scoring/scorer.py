@@ -20,8 +20,9 @@ from fraud_serving.scoring import metrics
 from fraud_serving.scoring.answer import NO_STATE, Answer, Reason, State, encode_record
 from fraud_serving.scoring.claims import Claim, Standing
 from fraud_serving.scoring.fallback import Decision, Fallback
-from fraud_serving.scoring.store import Store, StoreUnavailable
+from fraud_serving.scoring.store import Store
 from fraud_serving.scoring.submission import Answered, Busy, Conflict, Outcome, Submission
+from fraud_serving.scoring.unavailable import StoreUnavailable
 
 REASONS = 3
 BUSY_POLL_S = 0.005

@@ -23,40 +23,36 @@ from redis.exceptions import NoScriptError, RedisError
 
 from fraud_core.errors import LogError, StateError, StateLost
 from fraud_core.features import Applied, AsyncOnlineState, EntityFeatures
-from fraud_core.features.handover import close_commands, withdraw_command
-from fraud_core.features.server import ServerFacts, read_facts_async
+from fraud_core.features.server import ServerFacts
 from fraud_core.features.wire import Command, exchange_async
 from fraud_serving.models.breaker import Breaker
 from fraud_serving.scoring import metrics
 from fraud_serving.scoring.claims import SCRIPTS, Claim, Claims, Standing
 from fraud_serving.scoring.submission import Submission
+from fraud_serving.scoring.unavailable import (
+    LOG_UNREACHABLE,
+    REDIS_UNREACHABLE,
+    STATE_LOST,
+    STATE_REBUILDING,
+    STATE_UNAVAILABLE,
+    StoreUnavailable,
+    left,
+    not_asked,
+    too_slow,
+)
+from fraud_serving.scoring.watch import StateWatch
 
 log = logging.getLogger(__name__)
 
-REDIS_UNREACHABLE = "redis_unreachable"
-STATE_UNAVAILABLE = "features_unavailable"
-STATE_LOST = "state_lost"
-STATE_REBUILDING = "state_rebuilding"
-LOG_UNREACHABLE = "log_unreachable"
 _LEASE_OF_STAGED_MS = 500
 Result = TypeVar("Result")
 SHARE = 0.6
 """Of what is left of the deadline, what claiming and applying may each take."""
-LEAST_S = 0.005
-"""What a trip gets when next to nothing is left."""
 FLIP_SHARE = 0.5
 """Of what is left of the deadline, how long a rebuild's handover may be waited for."""
 FENCE_POLL_S = 0.01
 HOLD_S = 5.0
 """Longest wait for a rebuild that reads the log to its end; its fence ends long before."""
-
-
-class StoreUnavailable(StateError):
-    """Redis did not do its part; `code` is the fallback reason that the answer shows."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 Elsewhere = Callable[[Sequence[tuple[str, bytes]]], Awaitable[None]]
@@ -88,18 +84,9 @@ class Store:
         self._elsewhere = elsewhere
         self.breaker = Breaker(failures=3, retry_after_s=0.5)
         self.log_breaker = Breaker(failures=3, retry_after_s=0.5)
-        self.problem: str | None = "Not connected yet."
-        """Why the store cannot be used in full, for people; None when it can."""
         self._late: set[asyncio.Task[Any]] = set()
         """Loggings that go on after their answer was given."""
-        self.facts: ServerFacts | None = None
-        """What the server last said of itself."""
-        self._has_state = False
-        """Whether there is an epoch to apply to; without one, events would be folded into a state that nobody built."""
-        self._lost = False
-        """Whether there was a state in this process's life, and then none."""
-        self._closed = 0
-        """The epoch up to which this process has seen the gates closed."""
+        self._watch = StateWatch(client, state)
         self._fenced = (0, 0.0)
         """The epoch that gives way, and until when (time.monotonic()) at most."""
         self._polled = 0.0
@@ -113,59 +100,26 @@ class Store:
                     made.remember(known)
                 self._claims = made
                 await self._load_scripts()
-            self.facts = await read_facts_async(self._client)
-            if problem := self.facts.problem():
-                raise StateError(problem)
-            if self.problem or await self._epoch_changed():
-                await self._state.load()
-            await self._look_for_loss(self.facts)
-            await self._close_gates()
-            self._has_state, self._lost = True, False
-        except StateLost as error:
-            self._forget_state(str(error), lost=self._has_state or self._lost)
-            return
-        except StateError as error:
-            self._forget_state(str(error), lost=self._lost)
-            return
-        except (RedisError, LogError) as error:
+            await self._watch.look(self._known_claims)
+        except (StateError, RedisError, LogError) as error:
             self.problem = str(error)
             return
         self.problem = None
         self.breaker.succeeded()
 
-    def _forget_state(self, problem: str, *, lost: bool) -> None:
-        if lost and not self._lost:
-            metrics.STATE_LOSSES.inc()
-        self.problem, self._has_state, self._lost = problem, False, lost
+    @property
+    def problem(self) -> str | None:
+        """Why the store cannot be used in full, for people; None when it can."""
+        return self._watch.problem
 
-    async def _epoch_changed(self) -> bool:
-        epoch = await self._client.get(self._state.calls.epoch_key)
-        return epoch is None or int(epoch) != self._state.epoch()
+    @problem.setter
+    def problem(self, words: str | None) -> None:
+        self._watch.problem = words
 
-    async def _close_gates(self) -> None:
-        """Whoever built this epoch may have died before it shut out the ones before for good."""
-        epoch = self._state.epoch()
-        if self._closed != epoch and self._claims is not None:
-            shards = self._claims.shards
-            await exchange_async(self._client, close_commands(self._state.namespace, shards, epoch - 1))
-            self._closed = epoch
-
-    async def _look_for_loss(self, facts: ServerFacts) -> None:
-        """Raises StateLost, the epoch withdrawn, when the server evicted keys or forgot what it had acknowledged."""
-        claims, epoch = self._known_claims(), self._state.epoch()
-        known = claims.known(epoch)  # before asking: others are acknowledged meanwhile
-        found = await exchange_async(self._client, claims.gates())
-        if missing := sum(max(0, a - int(b or 0)) for a, b in zip(known, found, strict=True)):
-            await self._withdraw(epoch, f"{missing} acknowledged decisions are gone from the log")
-        elif evicted := facts.evicted_since(*self._state.built_on):
-            await self._withdraw(epoch, f"{evicted} keys were evicted")
-
-    async def _withdraw(self, epoch: int, reason: str) -> None:
-        await exchange_async(self._client, [withdraw_command(self._state.calls.epoch_key, epoch, reason)])
-        raise StateLost(
-            f"The online state of epoch {epoch} cannot be trusted: {reason}. Run `spearhead state rebuild`; the sensor "
-            "rebuild_lost_state does so by itself."
-        )
+    @property
+    def facts(self) -> ServerFacts | None:
+        """What the server last said of itself."""
+        return self._watch.facts
 
     async def claim_and_apply(
         self, submissions: Sequence[Submission], deadline: float
@@ -188,11 +142,11 @@ class Store:
     async def _claim(self, submissions: Sequence[Submission], deadline: float) -> list[Claim]:
         claims = self._known_claims()
         try:
-            async with asyncio.timeout(_left(deadline) * SHARE):
+            async with asyncio.timeout(left(deadline) * SHARE):
                 replies = await self._send([claims.claim(each.event_id, each.body) for each in submissions])
         except TimeoutError as error:
             self.breaker.failed()
-            raise _too_slow() from error
+            raise too_slow() from error
         found = [Claims.read(reply) for reply in replies]
         staged = [place for place, claim in enumerate(found) if claim.standing is Standing.STAGED]
         if staged:
@@ -213,17 +167,17 @@ class Store:
         if not submissions:
             return []
         try:
-            if not self._has_state:
-                raise self._no_state()
-            await self._wait_for_flip(time.monotonic() + _left(deadline) * FLIP_SHARE)
-            async with asyncio.timeout(_left(deadline) * SHARE):
+            if not self._watch.has_state:
+                raise self._watch.no_state()
+            await self._wait_for_flip(time.monotonic() + left(deadline) * FLIP_SHARE)
+            async with asyncio.timeout(left(deadline) * SHARE):
                 return await self._state.apply_many([(each.event, each.event_id) for each in submissions])
         except StoreUnavailable as error:
             return error
         except TimeoutError:
-            return _too_slow()
+            return too_slow()
         except StateLost as error:
-            self._forget_state(str(error), lost=True)
+            self._watch.forget(str(error), lost=True)
             return StoreUnavailable(STATE_LOST, str(error))
         except (StateError, RedisError) as error:
             return StoreUnavailable(STATE_UNAVAILABLE, str(error))
@@ -231,14 +185,10 @@ class Store:
     async def read(self, entity: str, id: str, as_of_ms: int) -> EntityFeatures:
         """The features of one entity, see AsyncOnlineState.read. Raises StateError."""
         if not self.breaker.allows():
-            raise StoreUnavailable(REDIS_UNREACHABLE, "Redis did not answer lately and is not asked now.")
-        if not self._has_state:
-            raise self._no_state()
+            raise not_asked()
+        if not self._watch.has_state:
+            raise self._watch.no_state()
         return await self._state.read(entity, id, as_of_ms)
-
-    def _no_state(self) -> StoreUnavailable:
-        code = STATE_LOST if self._lost else STATE_UNAVAILABLE
-        return StoreUnavailable(code, self.problem or "There is no online state yet.")
 
     async def _wait_for_flip(self, until: float) -> None:
         """Return once the fence that stopped a decision is gone. Raises StoreUnavailable when that takes too long."""
@@ -264,11 +214,11 @@ class Store:
         `deadline`; then nothing is known to be logged, and a retry of the payment settles it.
         """
         work = self._finish(self._known_claims(), finished)
-        if self._elsewhere is None and _left(deadline) >= self._trip_s:
+        if self._elsewhere is None and left(deadline) >= self._trip_s:
             return await work  # nearly always: the client's own limit ends it in time
         found = await self._by(deadline, work)
         if found is None:
-            raise _too_slow(REDIS_UNREACHABLE if self._elsewhere is None else LOG_UNREACHABLE)
+            raise too_slow(REDIS_UNREACHABLE if self._elsewhere is None else LOG_UNREACHABLE)
         return found
 
     async def settle(self, timeout_s: float) -> None:
@@ -281,7 +231,7 @@ class Store:
         task = asyncio.ensure_future(work)
         self._late.add(task)
         task.add_done_callback(self._forget)
-        done, _ = await asyncio.wait({task}, timeout=_left(deadline))
+        done, _ = await asyncio.wait({task}, timeout=left(deadline))
         return task.result() if done else None
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
@@ -351,15 +301,15 @@ class Store:
         elif claim.standing is Standing.FENCED:
             metrics.FENCED.labels("refused").inc()
             self._fenced = (epoch, time.monotonic() + claim.lease_ms / 1000)
-        elif claim.standing is Standing.LOST and self._has_state:
+        elif claim.standing is Standing.LOST and self._watch.has_state:
             try:
-                await self._withdraw(epoch, "acknowledged decisions are gone from the log")
+                await self._watch.withdraw(epoch, "acknowledged decisions are gone from the log")
             except StateLost as error:
-                self._forget_state(str(error), lost=True)
+                self._watch.forget(str(error), lost=True)
 
     def _known_claims(self) -> Claims:
         if self._claims is None or not self.breaker.allows():
-            raise StoreUnavailable(REDIS_UNREACHABLE, "Redis did not answer lately and is not asked now.")
+            raise not_asked()
         return self._claims
 
     async def _send(self, commands: Sequence[Command]) -> list[Any]:
@@ -382,12 +332,3 @@ class Store:
     async def _load_scripts(self) -> None:
         for script in SCRIPTS:
             await self._client.script_load(script)
-
-
-def _too_slow(code: str = REDIS_UNREACHABLE) -> StoreUnavailable:
-    return StoreUnavailable(code, "No answer came within its share of the deadline.")
-
-
-def _left(deadline: float) -> float:
-    """Seconds until `deadline`."""
-    return max(deadline - time.monotonic(), LEAST_S)

@@ -14,8 +14,8 @@ from fraud_core.errors import LostRange
 from fraud_core.log import SCORER, Entry, Log, open_log
 from fraud_core.settings import Settings
 from fraud_serving.runtime import Runtime
-from fraud_serving.scoring.store import StoreUnavailable
 from fraud_serving.scoring.submission import submit
+from fraud_serving.scoring.unavailable import StoreUnavailable
 from fraud_serving.stream import StreamScorer
 from tests.serving.samples import default_features, event, payload, wait_until
 
