@@ -61,6 +61,29 @@ def test_state_is_bounded_and_expires(client: redis.Redis, state: OnlineState) -
     assert all(0 < client.ttl(key) <= state.features.answer_ttl_s for key in answers)
 
 
+def test_a_ring_lives_on_with_its_entity_also_where_a_clock_ran_ahead(
+    client: redis.Redis, state: OnlineState
+) -> None:
+    """Its life is put off hourly, by the events' own times: the entity's clock stands still behind one that was far ahead."""
+    model = {**make_world(1, 1).events[0], "payer": None, "shop": None, "site": "s"}
+    key, full = "test:1:{site:s}", life_ms(state.features.plans["site"].rule) // 1000
+    short = full // 2
+    moments = [
+        ("2026-03-01T10:00:01Z", full),
+        ("2026-03-01T10:40:00Z", short),  # in the same hour
+        ("2026-03-01T11:00:00Z", full),
+        ("2027-03-01T11:00:00Z", full),  # a clock that ran ahead
+        ("2026-03-01T11:20:00Z", full),
+        ("2026-03-01T11:20:01Z", full),
+    ]
+    vectors = []
+    for number, (at, life) in enumerate(moments):
+        vectors.append(state.apply({**model, "at": at}, str(number)).vector)
+        assert life - 60 < client.ttl(key) <= life
+        client.expire(key, short)
+    assert [vector[state.features.names.index("site_count_1d")] for vector in vectors] == [1, 2, 3, 1, 2, 3]
+
+
 def test_label_effects_are_merged_once_and_late_ones_counted(state: OnlineState) -> None:
     world = make_world(4, 200)
     effects = label_effects(state.features, world.frame, world.labels)
