@@ -11,7 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from fraud_assets.lake import open_lake
-from fraud_assets.online_state.rebuild import OnStep, rebuild_state
+from fraud_assets.online_state.build import OnStep
+from fraud_assets.online_state.rebuild import rebuild_state
 from fraud_assets.online_state.status import state_status
 from fraud_assets.online_state.verify import verify_state
 from fraud_assets.runs.client import DagsterClient

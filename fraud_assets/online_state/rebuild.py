@@ -8,26 +8,25 @@ the loss of Redis; the stream scorer goes on from those very offsets. See fraud_
 promises.
 """
 
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 import polars as pl
-from deltalake import DeltaTable
 from redis.exceptions import RedisError
 
 from fraud_assets.ingestion.failpoint import STATE_FAILPOINTS, Failpoint, armed
-from fraud_assets.lake import Lake, read_history, read_labels, read_transactions, rows_of
+from fraud_assets.lake import Lake, read_history, read_labels, read_transactions
+from fraud_assets.online_state.build import OnStep, Pace, StateBuild, unseen
 from fraud_assets.online_state.epochs import Handed, epoch_registry, record_epoch, record_rebuild
 from fraud_assets.online_state.history import EVERYTHING, LiveHistory, Touched
-from fraud_assets.online_state.labels import Ends, ends_in, held_ends, remember_pushed
+from fraud_assets.online_state.labels import Ends, held_ends, remember_pushed
+from fraud_assets.online_state.lease import Lease
 from fraud_assets.online_state.plan import PlanStore, RebuildPlan
-from fraud_assets.online_state.tail import Tail, forget, register
+from fraud_assets.online_state.planning import make_plan
+from fraud_assets.online_state.tail import Tail, forget
 from fraud_core.contracts import Contracts
 from fraud_core.errors import StateError
 from fraud_core.features import (
@@ -35,7 +34,6 @@ from fraud_core.features import (
     OnlineState,
     Rebuilt,
     epoch_record,
-    next_epoch,
     open_state_client,
     sweep_epochs,
     up_to,
@@ -43,47 +41,15 @@ from fraud_core.features import (
 )
 from fraud_core.features.final_states import Item
 from fraud_core.features.handover import Fence, Handover
-from fraud_core.features.layout import GRACE_MS
 from fraud_core.features.server import read_facts
-from fraud_core.log import SCORER, Log
+from fraud_core.log import Log
 from fraud_core.settings import Settings
 
-LEASE_S: Final = 15.0
-RENEW_S: Final = 3.0
-ROWS_PER_PART: Final = 250_000
 TAIL_ROWS: Final = 20_000
 CAUGHT_UP_ROWS: Final = 500
 """A round of following the log that finds fewer new decisions than this is near enough to its end for the fence."""
 ROUNDS: Final = 50
 ATTEMPTS: Final = 5
-
-OnStep = Callable[[str, int, int], None]
-"""What is being done, how many steps of it are done, of how many."""
-
-
-@dataclass(frozen=True)
-class StateBuild:
-    """What one rebuild did."""
-
-    rebuilt: Rebuilt
-    read_from: datetime
-    ends: Ends
-    """What it had read; the stream scorer goes on from what of it is on the present log."""
-    dropped: int
-    """Keys of replaced and abandoned epochs that were deleted."""
-    replaced: int = 0
-    fence_ms: float = 0.0
-    """How long decisions of the old epoch were refused."""
-    attempts: int = 1
-    followed: int = 0
-    """Decisions taken from the log, because the lake did not hold them yet."""
-    resumed: bool = False
-    seconds: float = 0.0
-
-    @property
-    def read_up_to(self) -> dict[str, int]:
-        """`ends` by name of the shard, its life included."""
-        return {shard.app_id: end for shard, end in self.ends.items()}
 
 
 def rebuild_state(
@@ -107,9 +73,10 @@ def rebuild_state(
     client = open_state_client(settings)
     try:
         work = _Rebuild(settings, lake, log, contracts, features, client)
-        work.pace, work.on_step = Pace(rate), on_step or _unseen
+        work.pace, work.on_step = Pace(rate), on_step or unseen
         work.failpoint = failpoint or armed(settings.failpoint, STATE_FAILPOINTS)
-        with work.leased():
+        with work.lease.held():
+            work.failpoint("state_leased")
             return work.run(reason)
     except RedisError as error:
         raise StateError(
@@ -117,19 +84,6 @@ def rebuild_state(
         ) from error
     finally:
         client.close()
-
-
-@dataclass
-class Pace:
-    """At most `rate` keys a second; 0: no limit."""
-
-    rate: float = 0.0
-    _due: float = field(default_factory=time.monotonic)
-
-    def __call__(self, keys: int) -> None:
-        if self.rate > 0:
-            self._due = max(self._due, time.monotonic() - 0.1) + keys / self.rate
-            time.sleep(max(0.0, self._due - time.monotonic()))
 
 
 class _Rebuild:
@@ -160,32 +114,7 @@ class _Rebuild:
         self.written: dict[str, int] = dict.fromkeys(features.plans, 0)
         self.bytes = 0
         self.followed = 0
-        self.lost_lease = threading.Event()
-
-    @contextmanager
-    def leased(self) -> Iterator[None]:
-        """Hold the lease, renewed by a thread."""
-        self.handover.acquire(LEASE_S)
-        stop = threading.Event()
-
-        def keep() -> None:
-            while not stop.wait(RENEW_S):
-                try:
-                    if not self.handover.renew(LEASE_S):
-                        self.lost_lease.set()
-                except RedisError:  # the lease may outlive a short absence; the flip looks again
-                    continue
-
-        keeper = threading.Thread(target=keep, name="rebuild-lease", daemon=True)
-        keeper.start()
-        try:
-            self.failpoint("state_leased")
-            yield
-        finally:
-            stop.set()
-            keeper.join()
-            with suppress(RedisError):  # it ends by itself
-                self.handover.release()
+        self.lease = Lease(self.handover)
 
     # -- the steps
 
@@ -198,13 +127,19 @@ class _Rebuild:
         if plan is not None and plan.epoch <= self._current():
             return self._finish(plan, plan.ends, None, 0, began, resumed=True)
         if plan is None:
-            plan = self._plan(reason)
+            plan = make_plan(
+                self.settings, self.lake, self.log, self.contracts, self.state, self._current(), reason
+            )
             self.plans.begin(plan)
         self.failpoint("state_planned")
         history = self._read(plan)
         self._write_base(plan, history)
         self.failpoint("state_folded")
-        tail = Tail(self.log, self.contracts, _of(plan.goes_on, "decisions"))
+        tail = Tail(
+            self.log,
+            self.contracts,
+            {shard: end for shard, end in plan.goes_on.items() if shard.stream == "decisions"},
+        )
         self.plans.phase("follow")
         self._follow(history, tail)
         labelled = self._take_labels(plan, history)
@@ -231,44 +166,6 @@ class _Rebuild:
         shards = {*self.log.shards("decisions"), *self.log.shards("transactions")}
         return plan if set(plan.goes_on) == shards and plan.epoch >= self._current() else None
 
-    def _plan(self, reason: str) -> RebuildPlan:
-        # Readers are registered first and the ends read again after: what follows the second ends cannot have been trimmed.
-        first = committed_ends(self.log, self.lake, self.lake.table("transactions"))
-        _register_scorer(self.log, first)
-        register(self.log, first)
-        table = self.lake.table("transactions")
-        labelled = held_ends(self.lake, "labels")
-        goes_on = self._undecided_left(table, committed_ends(self.log, self.lake, table))
-        ends = _read_ends(self.lake, table, goes_on)
-        known = read_transactions(self.lake, self.contracts.transactions).filter(up_to(ends))
-        count, latest = known.select(pl.len(), pl.col("known_at").max()).collect().row(0)
-        return RebuildPlan(
-            epoch=next_epoch(self.state, epoch_registry(self.lake)),
-            replaces=self._current(),
-            state_hash=self.features.state_hash,
-            ends=ends,
-            goes_on=goes_on,
-            labelled=labelled,
-            read_from=(latest or datetime.now(UTC))
-            - self.features.horizon
-            - timedelta(milliseconds=GRACE_MS),
-            parts=max(1, -(-count // ROWS_PER_PART)),
-            began_ms=time.time_ns() // 1_000_000,
-            reason=reason,
-        )
-
-    def _undecided_left(self, table: DeltaTable, committed: Ends) -> Ends:
-        """The same, but a payment that the stream scorer has still to decide is left to it: folded now, it would be passed over."""
-        fresh = datetime.now(UTC) - timedelta(seconds=self.settings.scorer_max_age_s)
-        ends = dict(committed)
-        for shard in self.log.shards("transactions"):
-            reached = self.log.readers(shard).get(SCORER, committed[shard])
-            if reached < committed[shard]:
-                waiting = rows_of(shard) & (pl.col("_offset") > reached) & (pl.col("known_at") >= fresh)
-                first = self.lake.scan(table).filter(waiting).select(pl.col("_offset").min()).collect().item()
-                ends[shard] = committed[shard] if first is None else first - 1
-        return ends
-
     def _read(self, plan: RebuildPlan) -> LiveHistory:
         self.on_step("read the lake", 0, 1)
         events, labels = read_history(self.lake, self.contracts, plan.read_from, up_to(plan.ends))
@@ -286,7 +183,7 @@ class _Rebuild:
                 self._write(entity, history.part(self.settings.namespace, entity, part, plan.parts))
                 self.plans.part_done(f"{entity}/{part}")
                 self.failpoint("state_part_written")
-            self._check_lease()
+            self.lease.check()
         self.on_step("fold", len(pieces), len(pieces))
 
     def _write(self, entity: str, items: Iterator[Item]) -> None:
@@ -303,7 +200,7 @@ class _Rebuild:
         for turn in range(ROUNDS):
             found = self._drain(history, tail, TAIL_ROWS)
             self.on_step("follow the log", turn + 1, ROUNDS)
-            self._check_lease()
+            self.lease.check()
             if found is None or found < CAUGHT_UP_ROWS:
                 return
         raise StateError(
@@ -337,7 +234,7 @@ class _Rebuild:
         """Fence, drain, record, flip. Raises StateError when that takes longer than the fence may stand."""
         fence_ms = int(self.settings.state_fence_s * 1000)
         for attempt in range(1, ATTEMPTS + 1):
-            self._check_lease()
+            self.lease.check()
             fence = self.handover.fence(plan.epoch - 1, fence_ms)
             try:
                 self.failpoint("state_fenced")
@@ -431,58 +328,3 @@ class _Rebuild:
             resumed=resumed,
             seconds=round(time.monotonic() - began, 3),
         )
-
-    def _check_lease(self) -> None:
-        if self.lost_lease.is_set():
-            raise StateError(
-                "The rebuild lost its lease: Redis lost it, or this process stood still for too long and another began. Nothing "
-                "was changed; look at `spearhead state status`, then run it again."
-            )
-
-
-def sweep_abandoned(settings: Settings, features: FeatureSet, most: int = 200_000) -> int:
-    """Delete keys of epochs that are neither current nor being built, at most about `most`; returns how many went.
-
-    They are what rebuilds left that died and were never gone on with, and what was on its way to an epoch as it was replaced.
-    """
-    client = open_state_client(settings)
-    try:
-        epoch_key = OnlineState(client, features, settings.namespace).calls.epoch_key
-        current, plan = client.get(epoch_key), PlanStore(client, epoch_key).load()
-        if current is None:
-            return 0
-        keep = {int(current), *([plan.epoch] if plan else [])}
-        return sweep_epochs(client, settings.namespace, keep=keep, most=most)
-    except RedisError as error:
-        raise StateError(f"Abandoned epochs could not be swept: {error}. Check Redis.") from error
-    finally:
-        client.close()
-
-
-def _unseen(what: str, done: int, of: int) -> None:
-    """Nobody watches."""
-
-
-def committed_ends(log: Log, lake: Lake, table: DeltaTable) -> Ends:
-    """How far `transactions`, as this handle knows it, has come on each shard that feeds it; 0 on a log that is new."""
-    return {
-        shard: lake.committed(table, shard.app_id)
-        for stream in ("transactions", "decisions")
-        for shard in log.shards(stream)
-    }
-
-
-def _of(ends: Ends, stream: str) -> Ends:
-    return {shard: end for shard, end in ends.items() if shard.stream == stream}
-
-
-def _read_ends(lake: Lake, table: DeltaTable, goes_on: Ends) -> Ends:
-    """Up to which offsets the table is read: `goes_on`, and all that it holds from former lives of the log."""
-    return ends_in(lake.scan(table)) | goes_on
-
-
-def _register_scorer(log: Log, ends: Ends) -> None:
-    """Let a scorer that never ran begin where the rebuild ends. One that did keeps its place: it skips what was folded."""
-    for shard in log.shards("transactions"):
-        if SCORER not in log.readers(shard):
-            log.advance_reader(shard, SCORER, ends[shard])

@@ -9,8 +9,7 @@ import redis
 
 from fraud_assets.ingestion import run_ingest
 from fraud_assets.lake import Lake, open_lake
-from fraud_assets.online_state import epoch_registry, push_label_effects, rebuild_state
-from fraud_assets.online_state.rebuild import StateBuild
+from fraud_assets.online_state import StateBuild, epoch_registry, push_label_effects, rebuild_state
 from fraud_core.log import SCORER, Log, json_entry, open_log
 from fraud_core.settings import Settings
 from tests.assets.history import decide, declarations, ingested_past, now_payments
