@@ -25,7 +25,7 @@ def test_payments_are_scored_once_and_logged_across_the_shards_of_a_cluster(
         _env_file=None,
         home=tmp_path,
         redis_url=cluster_session,
-        namespace="scored",
+        namespace=f"n{tmp_path.name}",
         shards=4,
         backend="onnxruntime",
         deadline_ms=8000,
