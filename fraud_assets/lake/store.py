@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, ObjectStore, S3Store
@@ -19,6 +19,9 @@ from fraud_core.settings import Settings
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig
+
+_PLAIN = "/!$&'()*+,;=:@"
+"""Beside letters, digits and -_.~: what the address of a file holds as it is. polars looks for anything else under its escaped name."""
 
 
 def is_object_store(uri: str) -> bool:
@@ -76,6 +79,11 @@ def probe_store(settings: Settings) -> None:
 
 
 def _probe_path(root: Path, marker: str) -> None:
+    if odd := sorted({letter for letter in str(root) if quote(letter, safe=_PLAIN) != letter}):
+        raise LakeError(
+            f"The lake's path was expected to hold letters, digits and -_.~ alone, for tables are found by their address; {root} holds "
+            f"{' '.join(map(repr, odd))}. Set SPEARHEAD_LAKE (or SPEARHEAD_HOME) to another folder."
+        )
     if marker:
         if not (root / marker).is_file():
             raise UnsafeStore(

@@ -285,3 +285,13 @@ def test_the_copy_that_lost_does_not_return_by_being_known_later(lake: Lake) -> 
     assert later[contract.event_id].to_list() == ["sent"]
     assert read_transactions(lake, contract, date_from=date(2026, 9, 2)).collect().height == 0
     assert read_transactions(lake, contract, date_to=day).collect().height == 2
+
+
+@pytest.mark.parametrize("folder", ["my lake", "50%", "Zürich"])
+def test_a_path_whose_address_differs_from_it_is_refused_before_anything_is_written(
+    tmp_path: Path, folder: str
+) -> None:
+    settings = load_settings(_env_file=None, home=tmp_path, lake=str(tmp_path / folder))
+    with pytest.raises(LakeError, match="Set SPEARHEAD_LAKE"):
+        open_lake(settings)
+    assert not (tmp_path / folder).exists()
