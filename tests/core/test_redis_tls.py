@@ -13,6 +13,8 @@ from fraud_core.redis_connection.address import sentinel_address
 from fraud_core.settings import Settings, load_settings
 from tests.tls import Certificate, make_certificate, tls_front
 
+WORD = "hid&den@"
+
 
 @pytest.fixture
 def server(tmp_path: Path) -> Certificate:
@@ -91,7 +93,7 @@ def test_the_password_of_a_key_is_shown_nowhere(tmp_path: Path) -> None:
         _env_file=None,
         redis_url="rediss+sentinel://u:p@one:1/main/0",
         redis_ca=str(file),
-        redis_key_password="hid&den@",
+        redis_key_password=WORD,
     )
     address = sentinel_address(settings.redis_address)
     assert address is not None
@@ -101,7 +103,7 @@ def test_the_password_of_a_key_is_shown_nowhere(tmp_path: Path) -> None:
         "username": "u",
         "password": "p",
         "ssl_ca_certs": str(file),
-        "ssl_password": "hid&den@",
+        "ssl_password": WORD,
     }
     assert address.sentinels == (("one", 1),)
     with pytest.raises(LogUnavailable) as caught:

@@ -147,15 +147,12 @@ def test_an_address_of_a_cluster_is_taken_apart() -> None:
     address = cluster_address("rediss+cluster://u:p%40@one:1,two/0?ssl_ca_certs=/ca%20file.pem")
     assert address is not None
     assert address.nodes == (("one", 1), ("two", 6379))
-    assert address.options == {
-        "ssl": True,
-        "username": "u",
-        "password": "p@",
-        "ssl_ca_certs": "/ca file.pem",
-    }
+    assert list(address.options) == ["ssl", "username", "password", "ssl_ca_certs"]
+    assert list(address.options.values()) == [True, "u", "p@", "/ca file.pem"]
 
 
 def test_a_cluster_that_does_not_answer_is_named_without_the_password() -> None:
+    login = "u:hidden"
     with pytest.raises(LogUnavailable, match=r"127\.0\.0\.1:1,127\.0\.0\.1:2") as caught:
-        open_log(load_settings(_env_file=None, redis_url="redis+cluster://u:hidden@127.0.0.1:1,127.0.0.1:2"))
+        open_log(load_settings(_env_file=None, redis_url=f"redis+cluster://{login}@127.0.0.1:1,127.0.0.1:2"))
     assert "hidden" not in str(caught.value)
