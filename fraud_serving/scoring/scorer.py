@@ -20,9 +20,9 @@ from fraud_serving.scoring import metrics
 from fraud_serving.scoring.answer import NO_STATE, Answer, Reason, State, encode_record
 from fraud_serving.scoring.claims import Claim, Standing
 from fraud_serving.scoring.fallback import Decision, Fallback
-from fraud_serving.scoring.store import Store
+from fraud_serving.scoring.store import Finished, Store
 from fraud_serving.scoring.submission import Answered, Busy, Conflict, Outcome, Submission
-from fraud_serving.scoring.unavailable import StoreUnavailable
+from fraud_serving.scoring.unavailable import Pending, StoreUnavailable
 
 REASONS = 3
 BUSY_POLL_S = 0.005
@@ -129,9 +129,11 @@ class Scorer:
             mine = [submissions[place] for place in waiting]
             if isinstance(applied, StoreUnavailable):
                 decided = [self._without_features(each, applied.code) for each in mine]
+                pending = applied.pending
             else:
                 decided = await self._with_features(mine, applied, deadline)
-            logged = await self._log(mine, decided, deadline)
+                pending = None
+            logged = await self._log(mine, decided, deadline, pending)
             outcomes.update(
                 {place: found for place, found in zip(waiting, logged, strict=True) if found is not None}
             )
@@ -144,10 +146,7 @@ class Scorer:
     ) -> list[tuple[Answer, State]]:
         vectors = np.stack([each.vector for each in applied])
         scored = await ladder.score(self._models.current, vectors, self._local, self._remote, deadline)
-        states = [
-            State(each.epoch, each.seqs, vector)
-            for each, vector in zip(applied, vectors.tolist(), strict=True)
-        ]
+        states = [_state(each) for each in applied]
         if scored.scores is None or scored.model is None:
             reason = scored.fallback_reason or ladder.NO_MODEL
             return [
@@ -216,23 +215,37 @@ class Scorer:
         ]
 
     async def _log(
-        self, submissions: Sequence[Submission], decided: Sequence[tuple[Answer, State]], deadline: float
+        self,
+        submissions: Sequence[Submission],
+        decided: Sequence[tuple[Answer, State]],
+        deadline: float,
+        pending: Pending | None,
     ) -> list[Outcome | None]:
         """Append the decisions and store their answers; what could not be logged says so.
 
-        None for a decision that was refused because its epoch gave way.
+        None for a decision that was refused because its epoch gave way. `pending`: the update that was too slow for them.
         """
-        finished = [
-            (
-                submission,
-                answer.encode(),
-                encode_record(answer, submission, state, self._features.hash),
-                state.epoch,
-            )
-            for submission, (answer, state) in zip(submissions, decided, strict=True)
-        ]
+        contents = [answer.encode() for answer, _ in decided]
+
+        def finished(applied: Sequence[Applied] | None = None) -> list[Finished]:
+            late = [_state(each) for each in applied] if applied else [state for _, state in decided]
+            return [
+                (
+                    submission,
+                    content,
+                    encode_record(answer, submission, state, self._features.hash),
+                    state.epoch,
+                )
+                for submission, content, (answer, _), state in zip(
+                    submissions, contents, decided, late, strict=True
+                )
+            ]
+
         try:
-            claims = await self._store.finish(finished, deadline)
+            if pending is None:
+                claims = await self._store.finish(finished(), deadline)
+            else:
+                claims = await self._store.finish_late(pending, finished, deadline)
         except StoreUnavailable as error:
             metrics.UNLOGGED.inc(len(decided))
             unlogged = [_unlogged(answer, error.code) for answer, _ in decided]
@@ -243,7 +256,7 @@ class Scorer:
             else None
             if claim.standing in (Standing.FENCED, Standing.LOST)
             else _settled(claim)
-            for claim, (answer, _), (_, content, _, _) in zip(claims, decided, finished, strict=True)
+            for claim, (answer, _), content in zip(claims, decided, contents, strict=True)
         ]
 
     def _given(self, answer: Answer, content: bytes) -> Answered:
@@ -280,6 +293,10 @@ def _settled(claim: Claim) -> Outcome:
     if claim.standing is Standing.CONFLICT:
         return Conflict()
     return Busy(claim.lease_ms)
+
+
+def _state(applied: Applied) -> State:
+    return State(applied.epoch, applied.seqs, applied.vector.tolist())
 
 
 def _decide(model: LoadedModel, score: float) -> Decision:

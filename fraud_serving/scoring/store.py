@@ -5,7 +5,8 @@ this is: a body that is refused must not touch any entity's state, and a payment
 state has forgotten, must not be applied again. Applying in the same trip would save some 0.1 ms and give up both.
 
 All three live on one deadline: each gets a share of what is left of it. A decision whose logging does not end in time is
-answered as not logged, and goes on being logged.
+answered as not logged, and goes on being logged. An update that is too slow goes on as well, and what it gave is logged with
+the decision that was made without it.
 
 The append is what counts: while a rebuild hands over to a new epoch, it refuses what was applied to the old one, and the
 payment is applied to the new one instead (see fraud_core.features.handover).
@@ -19,7 +20,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from fraud_core.errors import LogError, StateError, StateLost
 from fraud_core.features import Applied, AsyncOnlineState, EntityFeatures
@@ -35,6 +38,7 @@ from fraud_serving.scoring.unavailable import (
     STATE_LOST,
     STATE_REBUILDING,
     STATE_UNAVAILABLE,
+    Pending,
     StoreUnavailable,
     left,
     not_asked,
@@ -85,7 +89,7 @@ class Store:
         self.breaker = Breaker(failures=3, retry_after_s=0.5)
         self.log_breaker = Breaker(failures=3, retry_after_s=0.5)
         self._late: set[asyncio.Task[Any]] = set()
-        """Loggings that go on after their answer was given."""
+        """Updates and loggings that go on after their answer was given."""
         self._watch = StateWatch(client, state)
         self._fenced = (0, 0.0)
         """The epoch that gives way, and until when (time.monotonic()) at most."""
@@ -170,17 +174,23 @@ class Store:
             if not self._watch.has_state:
                 raise self._watch.no_state()
             await self._wait_for_flip(time.monotonic() + left(deadline) * FLIP_SHARE)
-            async with asyncio.timeout(left(deadline) * SHARE):
-                return await self._state.apply_many([(each.event, each.event_id) for each in submissions])
+            task = self._going_on(self._apply([(each.event, each.event_id) for each in submissions]))
+            done, _ = await asyncio.wait({task}, timeout=left(deadline) * SHARE)
+            return task.result() if done else too_slow(pending=task)
         except StoreUnavailable as error:
             return error
-        except TimeoutError:
-            return too_slow()
         except StateLost as error:
             self._watch.forget(str(error), lost=True)
             return StoreUnavailable(STATE_LOST, str(error))
         except (StateError, RedisError) as error:
             return StoreUnavailable(STATE_UNAVAILABLE, str(error))
+
+    async def _apply(self, events: Sequence[tuple[dict[str, Any], str]]) -> list[Applied]:
+        """Apply events; asked a second time when the first answer was lost, for the update may have been made."""
+        try:
+            return await self._state.apply_many(events)
+        except (RedisConnectionError, RedisTimeoutError):
+            return await self._state.apply_many(events)
 
     async def read(self, entity: str, id: str, as_of_ms: int) -> EntityFeatures:
         """The features of one entity, see AsyncOnlineState.read. Raises StateError."""
@@ -221,18 +231,47 @@ class Store:
             raise too_slow(REDIS_UNREACHABLE if self._elsewhere is None else LOG_UNREACHABLE)
         return found
 
+    async def finish_late(
+        self,
+        pending: Pending,
+        finished: Callable[[Sequence[Applied] | None], Sequence[Finished]],
+        deadline: float,
+    ) -> list[Claim]:
+        """As `finish`, once it is known what became of an update that was too slow for the decision.
+
+        `finished` gives what to log: with the places in the entities' order that the update got after all, or without (None).
+        An update that no decision tells of would be missing where features are computed from the lake.
+        """
+        claims = self._known_claims()
+
+        async def work() -> list[Claim]:
+            try:
+                applied: Sequence[Applied] | None = await pending
+            except (StateError, RedisError):
+                applied = None
+            return await self._finish(claims, finished(applied))
+
+        found = await self._by(deadline, work())
+        if found is None:
+            raise too_slow()
+        return found
+
     async def settle(self, timeout_s: float) -> None:
-        """Wait for loggings that go on after their answer was given."""
+        """Wait for updates and loggings that go on after their answer was given."""
         if self._late:
             await asyncio.wait(self._late, timeout=timeout_s)
 
     async def _by(self, deadline: float, work: Coroutine[Any, Any, Result]) -> Result | None:
         """What `work` gives by `deadline`; None when it does not end by then, and goes on."""
+        task = self._going_on(work)
+        done, _ = await asyncio.wait({task}, timeout=left(deadline))
+        return task.result() if done else None
+
+    def _going_on(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
         task = asyncio.ensure_future(work)
         self._late.add(task)
         task.add_done_callback(self._forget)
-        done, _ = await asyncio.wait({task}, timeout=left(deadline))
-        return task.result() if done else None
+        return task
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._late.discard(task)

@@ -17,7 +17,7 @@ from tests.serving.scoring.test_scorer import decisions, score
 
 pytestmark = pytest.mark.valkey
 DEADLINE_S = 2.0
-MARGIN_S = 0.3
+MARGIN_S = 0.5
 """What a busy test machine may add; without one deadline for all, the answer comes a whole trip later."""
 
 
@@ -91,7 +91,12 @@ def test_slow_round_trips_share_one_deadline_and_what_is_logged_late_is_logged(
             assert answer["degraded"]
 
     asyncio.run(body())
-    assert [record["transaction_id"] for record in decisions(serving)] == [item["transaction_id"]]
+    [record] = decisions(serving)
+    assert record["transaction_id"] == item["transaction_id"]
+    # Though the decision could not wait for its features: what the state was given, the log tells.
+    assert set(record["seqs"].values()) == {1}
+    assert record["epoch"] > 0
+    assert record["vector"]
 
 
 def test_a_redis_that_hangs_costs_no_more_than_the_deadline(serving: Settings) -> None:
