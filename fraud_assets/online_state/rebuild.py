@@ -1,6 +1,6 @@
 """Make the online state anew from the lake, while payments are being scored.
 
-    fold what the lake holds ▸ follow the decisions on the log ▸ fence the old epoch ▸ drain ▸ record ▸ flip
+    fold what the lake holds ▸ follow the decisions on the log ▸ let payments finish ▸ fence the old epoch ▸ drain ▸ record ▸ flip
 
 Nothing reads the new epoch before the flip, so a rebuild may die anywhere: the next one goes on from its plan. What the new
 epoch has read of each shard is recorded in the lake, because the order in which features are computed again must survive
@@ -40,7 +40,7 @@ from fraud_core.features import (
     write_states,
 )
 from fraud_core.features.final_states import Item
-from fraud_core.features.handover import Fence, Handover
+from fraud_core.features.handover import MARGIN_MS, Fence, Handover
 from fraud_core.features.server import read_facts
 from fraud_core.log import Log
 from fraud_core.settings import Settings
@@ -50,6 +50,9 @@ CAUGHT_UP_ROWS: Final = 500
 """A round of following the log that finds fewer new decisions than this is near enough to its end for the fence."""
 ROUNDS: Final = 50
 ATTEMPTS: Final = 5
+MOST_CLOSING_S: Final = 1.0
+SILENT_S: Final = 0.05
+"""Longer than a payment takes from its update to its logging."""
 
 
 def rebuild_state(
@@ -231,10 +234,11 @@ class _Rebuild:
         return labelled
 
     def _hand_over(self, plan: RebuildPlan, history: LiveHistory, tail: Tail) -> tuple[Fence, int, Ends]:
-        """Fence, drain, record, flip. Raises StateError when that takes longer than the fence may stand."""
+        """Let finish, fence, drain, record, flip. Raises StateError when that takes longer than the fence may stand."""
         fence_ms = int(self.settings.state_fence_s * 1000)
         for attempt in range(1, ATTEMPTS + 1):
             self.lease.check()
+            self._let_finish(plan.epoch - 1)
             fence = self.handover.fence(plan.epoch - 1, fence_ms)
             try:
                 self.failpoint("state_fenced")
@@ -273,6 +277,20 @@ class _Rebuild:
             f"The new epoch was expected to take over within {self.settings.state_fence_s:g} s (SPEARHEAD_STATE_FENCE_S); {ATTEMPTS} "
             "attempts took longer. The old state stands. Raise it, or run the rebuild when there is less traffic."
         )
+
+    def _let_finish(self, epoch: int) -> None:
+        """Until payments that were applied to the old epoch are logged: what others saw of them must not be missing from it.
+
+        Nobody applies anything to it any more meanwhile, so its log falls silent; at most a request's whole time is waited.
+        """
+        most_s = min(self.settings.deadline_ms / 1000, MOST_CLOSING_S)
+        self.handover.closing(epoch, int(most_s * 1000) + MARGIN_MS)
+        began = silent_since = time.monotonic()
+        seen = self.handover.appended()
+        while (now := time.monotonic()) - began < most_s and now - silent_since < SILENT_S:
+            time.sleep(0.005)
+            if (found := self.handover.appended()) != seen:
+                seen, silent_since = found, time.monotonic()
 
     def _wait_for_appends(self) -> None:
         """Where the log is not in Redis, a decision passes its gate first and is appended then, within its deadline or not at all."""

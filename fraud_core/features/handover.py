@@ -1,8 +1,10 @@
-"""From one epoch of the online state to the next, while payments are being scored: lease, fence, hold, flip.
+"""From one epoch of the online state to the next, while payments are being scored: lease, closing, fence, hold, flip.
 
 What counts is what reaches the decisions log. Each shard of it has a *gate*, a hash beside the stream in the same
 cluster slot, and the scripts that append look at it in the same step:
 
+- *closing*: whoever claims a payment is told that the epoch gives way, and waits for the flip before applying it. Payments
+  that were applied before are still logged, for others may have seen them: a rebuild lets them finish before it fences.
 - *fence*: decisions made in an epoch up to `fenced` are refused until `until_ms` (server time). Whoever is refused waits
   for the flip and applies the payment anew, or takes the failure ladder.
 - *hold*: decisions made without a state wait until `until_ms` too, so that the rebuild can read the log to its end.
@@ -22,8 +24,6 @@ from fraud_core.features.wire import Command, exchange
 
 MARGIN_MS: Final = 100
 """The flip must come this long before the fence ends; also what the clocks of a cluster's nodes may differ by."""
-
-GATE_FIELDS: Final = ("closed", "fenced", "until_ms", "held", "appended")
 
 _RENEW = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -48,10 +48,18 @@ redis.call('DEL', KEYS[3])
 return 1
 """
 
+_CLOSING = """
+local now = redis.call('TIME')
+local until_ms = now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[2]
+redis.call('HSET', KEYS[1], 'closing', ARGV[1], 'closing_until', string.format('%d', until_ms))
+return until_ms
+"""
+
 _FENCE = """
 local now = redis.call('TIME')
 local until_ms = now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[2]
-redis.call('HSET', KEYS[1], 'fenced', ARGV[1], 'until_ms', string.format('%d', until_ms), 'held', '0')
+local text = string.format('%d', until_ms)
+redis.call('HSET', KEYS[1], 'closing', ARGV[1], 'closing_until', text, 'fenced', ARGV[1], 'until_ms', text, 'held', '0')
 return until_ms
 """
 
@@ -59,7 +67,9 @@ _CLOSE = """
 local closed = tonumber(redis.call('HGET', KEYS[1], 'closed') or '0')
 local fenced = tonumber(redis.call('HGET', KEYS[1], 'fenced') or '0')
 if closed < tonumber(ARGV[1]) then redis.call('HSET', KEYS[1], 'closed', ARGV[1]) end
-if fenced <= tonumber(ARGV[1]) then redis.call('HDEL', KEYS[1], 'fenced', 'until_ms', 'held') end
+if fenced <= tonumber(ARGV[1]) then
+  redis.call('HDEL', KEYS[1], 'closing', 'closing_until', 'fenced', 'until_ms', 'held')
+end
 return 1
 """
 
@@ -139,6 +149,14 @@ class Handover:
         """Give the lease back."""
         self._client.eval(_RELEASE, 1, self._lease, self._token)
 
+    def closing(self, epoch: int, life_ms: int) -> None:
+        """Tell whoever claims a payment, for `life_ms`, that epochs up to `epoch` give way."""
+        self._each(lambda key: ("EVAL", _CLOSING, 1, key, epoch, life_ms))
+
+    def appended(self) -> list[int]:
+        """How many decisions each shard was given so far."""
+        return [int(found or 0) for found in self._each(lambda key: ("HGET", key, "appended"))]
+
     def fence(self, epoch: int, life_ms: int) -> Fence:
         """Refuse decisions of epochs up to `epoch` on every shard for `life_ms`."""
         began = time.monotonic()
@@ -151,7 +169,7 @@ class Handover:
 
     def lift(self) -> None:
         """End the fence early; the old epoch goes on."""
-        self._each(lambda key: ("HDEL", key, "fenced", "until_ms", "held"))
+        self._each(lambda key: ("HDEL", key, "closing", "closing_until", "fenced", "until_ms", "held"))
 
     def flip(self, epoch: int, fence: Fence) -> bool:
         """Make `epoch` current and open the gates; False when the fence is too nearly over: drain again.

@@ -9,8 +9,8 @@ Where the decisions' log is not in Redis (Kafka), one step cannot do both. Then 
 and settled. Whoever finds a staged decision whose lease ran out appends those very bytes again: a copy of an entry that did
 get through is equal to it, and ingestion counts it as a duplicate.
 
-The gate (fraud_core.features.handover) is looked at in the same step as the append or the staging, so that nothing of an
-old epoch follows its drain. `appended` counts what a shard was given: a server that knows of fewer has lost some of it.
+The gate (fraud_core.features.handover) is looked at in the same step as the claim, which says when the epoch gives way, and as
+the append or the staging, so that nothing of an old epoch follows its drain. `appended` counts what a shard was given: a server that knows of fewer has lost some of it.
 
 Bytes per claim: the answer plus about 100, and the record while it is staged. It lives `claim_ttl_s`; afterwards the same id is a new payment.
 """
@@ -44,7 +44,11 @@ if v then
   end
 end
 redis.call('SET', KEYS[1], 'C' .. ARGV[1] .. string.format('%013d', ms + ARGV[2]), 'PX', ARGV[3])
-return {0}
+local closing = redis.call('HMGET', KEYS[2], 'closing', 'closing_until')
+if closing[1] and tonumber(closing[2]) > ms then
+  return {0, 0, tonumber(closing[1]), tonumber(closing[2]) - ms}
+end
+return {0, 0, 0, 0}
 """
 
 # Whether a decision of an epoch (0: made without a state) may be logged now, given how many the caller knows to be.
@@ -132,7 +136,7 @@ class Standing(IntEnum):
 
 @dataclass(frozen=True)
 class Claim:
-    """Standing of one event id; `answer` when it was answered, `lease_ms` for how long it is busy, fenced or held at
+    """Standing of one event id; `answer` when it was answered, `lease_ms` for how long it is busy, fenced, held or waits at
     most, `record` too when it is staged."""
 
     standing: Standing
@@ -141,6 +145,8 @@ class Claim:
     record: bytes = b""
     appended: int = 0
     """After a finish: how many decisions its shard was given so far."""
+    closing: int = 0
+    """After a claim: epochs up to this one give way, for `lease_ms` at most; a later one is to be waited for."""
 
 
 class Claims:
@@ -159,8 +165,8 @@ class Claims:
 
     def claim(self, event_id: str, body: bytes) -> Command:
         """Ask for an id on behalf of a body (its 16-byte hash). Sent twice, the second finds itself busy."""
-        key, _, _ = self._keys(event_id)
-        return ("EVALSHA", _CLAIM_SHA, 1, key, body, self._lease_ms, self._ttl_ms)
+        key, _, gate = self._keys(event_id)
+        return ("EVALSHA", _CLAIM_SHA, 2, key, gate, body, self._lease_ms, self._ttl_ms)
 
     def finish(self, event_id: str, body: bytes, answer: bytes, record: bytes, *, epoch: int) -> Command:
         """Append a decision made in `epoch` (0: without a state) and store its answer, unless another did."""
@@ -223,6 +229,8 @@ class Claims:
             return Claim(standing, lease_ms=int(reply[1]))
         if standing is Standing.STAGED:
             return Claim(standing, answer=reply[1], record=reply[2])
+        if standing is Standing.OURS and len(reply) > 2:
+            return Claim(standing, closing=int(reply[2]), lease_ms=int(reply[3]))
         if standing is Standing.OURS and len(reply) > 1:
             return Claim(standing, appended=int(reply[1]))
         return Claim(standing)

@@ -152,6 +152,7 @@ class Store:
             self.breaker.failed()
             raise too_slow() from error
         found = [Claims.read(reply) for reply in replies]
+        self._heed_closing(found)
         staged = [place for place, claim in enumerate(found) if claim.standing is Standing.STAGED]
         if staged:
             work = self._settled([(submissions[place], found[place]) for place in staged])
@@ -163,6 +164,12 @@ class Store:
                     else Claim(Standing.BUSY, lease_ms=_LEASE_OF_STAGED_MS)
                 )
         return found
+
+    def _heed_closing(self, claims: Sequence[Claim]) -> None:
+        """Wait with applying when the epoch gives way: what is applied to it now might not be logged before its end."""
+        told = max(claims, key=lambda claim: claim.closing, default=None)
+        if told and told.closing and self._watch.has_state and told.closing >= self._state.epoch():
+            self._fenced = (self._state.epoch(), time.monotonic() + told.lease_ms / 1000)
 
     async def apply(
         self, submissions: Sequence[Submission], deadline: float
@@ -201,7 +208,7 @@ class Store:
         return await self._state.read(entity, id, as_of_ms)
 
     async def _wait_for_flip(self, until: float) -> None:
-        """Return once the fence that stopped a decision is gone. Raises StoreUnavailable when that takes too long."""
+        """Return once the epoch that gives way has done so. Raises StoreUnavailable when that takes too long."""
         while time.monotonic() < self._fenced[1]:
             if time.monotonic() >= until:
                 metrics.FENCED.labels("degraded").inc()

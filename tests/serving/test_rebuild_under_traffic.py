@@ -21,6 +21,7 @@ from fraud_core.features.handover import gate_key
 from fraud_core.log import open_log
 from fraud_core.settings import Settings, load_settings
 from fraud_serving.runtime import Runtime
+from fraud_serving.scoring.submission import Answered
 from tests.assets.history import declarations, ingested_past
 from tests.assets.monitoring.test_parity import compare
 from tests.serving.samples import event
@@ -73,33 +74,44 @@ class Traffic:
     """Not across a wipe, which takes the claims too: one payment may then be answered twice."""
     answers: list[dict[str, Any]] = field(default_factory=list)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    writers: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def writer(self, first: int) -> None:
         number = first
         while not self.stop.is_set():
             item = payment(number)
             again = self.repeats and number % 5 == 0
-            outcomes = await asyncio.gather(*[score(self.runtime, item) for _ in range(1 + again)])
-            contents = {outcome.content for [outcome] in outcomes}
+            outcomes = await asyncio.gather(*[self.answer(item) for _ in range(1 + again)])
+            contents = {outcome.content for outcome in outcomes}
             assert len(contents) == 1, "a payment sent twice got two answers"
             self.answers.append(json.loads(contents.pop()))
             number += WRITERS
 
+    async def answer(self, item: dict[str, Any]) -> Answered:
+        """As a client does: sent again while another request with it is under way."""
+        while True:
+            [outcome] = await score(self.runtime, item)
+            if isinstance(outcome, Answered):
+                return outcome
+
     async def around(self, work: Callable[[], Awaitable[Any]]) -> Any:
         """Do something while the writers write, and let them see its end."""
-        writers = [asyncio.create_task(self.writer(place)) for place in range(WRITERS)]
+        self.writers = [asyncio.create_task(self.writer(place)) for place in range(WRITERS)]
         await self.more(5)
         try:
             found = await work()
             await self.more(5)
         finally:
             self.stop.set()
-            await asyncio.gather(*writers)
+            await asyncio.gather(*self.writers)
         return found
 
     async def more(self, count: int) -> None:
         wanted = len(self.answers) + count
-        while len(self.answers) < wanted:  # noqa: ASYNC110
+        while len(self.answers) < wanted:
+            for writer in self.writers:
+                if writer.done():
+                    writer.result()  # raises what ended it
             await asyncio.sleep(0.01)
 
     def reasons(self) -> Counter[str]:
@@ -142,6 +154,34 @@ def test_a_rebuild_under_traffic_counts_every_payment_once(alive: Settings, with
         sweep_epochs(client, "spearhead", keep={2})  # what was on its way to the old epoch at the flip
         assert not list(client.scan_iter("spearhead:1:*"))
         assert client.hgetall(gate_key("spearhead", 0)).keys() == {b"closed", b"appended"}
+
+
+def test_a_payment_that_another_one_saw_is_logged_before_its_epoch_gives_way(
+    alive: Settings, with_runtime: Any
+) -> None:
+    answers: list[dict[str, Any]] = []
+
+    async def body(runtime: Runtime) -> None:
+        finish, begun = runtime.store.finish, asyncio.Event()
+
+        async def held_up(finished: Any, deadline: float) -> Any:
+            begun.set()
+            with redis.Redis.from_url(alive.redis_address) as client:
+                while not client.hget(gate_key("spearhead", 0), "closing"):  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
+            return await finish(finished, deadline)
+
+        runtime.store.finish = held_up  # type: ignore[method-assign]
+        first = asyncio.create_task(score(runtime, payment(0)))
+        await begun.wait()
+        runtime.store.finish = finish  # type: ignore[method-assign]
+        [second] = await score(runtime, payment(ACCOUNTS))  # of the same account, and logged long before
+        await asyncio.to_thread(rebuild, alive)
+        answers.extend(json.loads(outcome.content) for outcome in (*await first, second))
+
+    with_runtime(alive, body)
+    lake = check_everything(alive, Traffic(None, answers=answers))  # type: ignore[arg-type]
+    assert set(lake.scan("decisions").select("epoch").collect()["epoch"]) == {1}
 
 
 def test_a_wipe_under_traffic_is_said_at_once_and_costs_a_rebuild_and_no_parity(
