@@ -82,23 +82,23 @@ def marked(token: str) -> list[psutil.Process]:
 
 def sweep(token: str, grace_s: float = 5.0) -> int:
     """End every process that carries the token; returns how many there were."""
-    swept: set[int] = set()
+    found = {process.pid: process for process in marked(token)}
     deadline = time.monotonic() + grace_s
-    remaining = marked(token)
+    remaining = list(found.values())
     for process in remaining:
         with contextlib.suppress(psutil.Error):
             process.terminate()
     while remaining:
-        swept.update(process.pid for process in remaining)
         psutil.wait_procs(remaining, timeout=max(0.0, deadline - time.monotonic()))
-        remaining = marked(token)  # again, because the ending ones may have started others
         if time.monotonic() >= deadline:
             for process in remaining:
                 with contextlib.suppress(psutil.Error):
                     process.kill()
             psutil.wait_procs(remaining, timeout=1.0)
-            remaining = [process for process in marked(token) if _lives(process)]
-    return len(swept)
+        # Asked again, because the ending ones may have started others; one that is nearly gone shows its token no more.
+        found |= {process.pid: process for process in marked(token)}
+        remaining = [process for process in found.values() if _lives(process)]
+    return len(found)
 
 
 def _lives(process: psutil.Process) -> bool:
