@@ -126,7 +126,7 @@ class Settings(BaseSettings):
     uniqueness_window: int = Field(1_000_000, ge=0)
     """How many preceding valid events of its shard an event's id is compared with."""
     compact_every: int = Field(100, ge=2)
-    """Commits of a table after which the ingest run compacts it."""
+    """Commits of a table after which the ingest run merges its small files, unless they hold so much that upkeep has to."""
     quarantine_key: SecretStr = SecretStr("")
     """Fernet key (url-safe base64, 32 bytes) that encrypts quarantined bytes. Empty: they are kept as they came."""
     refused_share_warn: float = Field(0.05, ge=0, le=1)

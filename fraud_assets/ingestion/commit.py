@@ -22,7 +22,7 @@ from fraud_assets.ingestion.replays import earlier_copies
 from fraud_assets.ingestion.rows import check_readable, main_rows, quarantine_rows
 from fraud_assets.ingestion.sealing import Seal
 from fraud_assets.ingestion.uniqueness import UniquenessWindow
-from fraud_assets.ingestion.verdicts import Judged, Verdicts, judge_batch, recorded_verdicts
+from fraud_assets.ingestion.verdicts import Verdicts, Violations, judge_batch, recorded_verdicts
 from fraud_assets.ingestion.window import load_window
 from fraud_assets.lake import LEDGER, Lake, rows_of, tables_of
 from fraud_assets.lake.lake import schema_of
@@ -143,7 +143,7 @@ class ShardIngest:
             versions=versions,
         )
 
-    def _read(self, plan: Plan, max_events: int) -> tuple[Batch, Judged | None]:
+    def _read(self, plan: Plan, max_events: int) -> tuple[Batch, Violations | None]:
         """The plan's events: read and looked at while the plan before was committed, if that was a good guess, else read now."""
         if self._ahead is not None and (taken := self._ahead.take(self.shard, plan, max_events)) is not None:
             return taken
@@ -157,7 +157,7 @@ class ShardIngest:
         return {name: self.lake.committed(table, self.shard.app_id) for name, table in tables.items()}
 
     def _verdicts(
-        self, plan: Plan, batch: Batch, tables: Mapping[str, DeltaTable], alone: Judged | None
+        self, plan: Plan, batch: Batch, tables: Mapping[str, DeltaTable], alone: Violations | None
     ) -> Verdicts:
         if plan.judged:
             self._window = None

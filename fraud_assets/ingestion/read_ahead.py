@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from fraud_assets.ingestion.plan import Plan
 from fraud_assets.ingestion.reading import Batch, read_batch
-from fraud_assets.ingestion.verdicts import Judged, judge_alone
+from fraud_assets.ingestion.verdicts import Violations, judge_alone
 from fraud_core.contracts import Contracts
 from fraud_core.errors import SpearheadError
 from fraud_core.log import Log, Shard
@@ -24,7 +24,7 @@ class _Guess:
     start: int
     end: int
     max_events: int
-    batch: Future[tuple[Batch, Judged]]
+    batch: Future[tuple[Batch, Violations]]
 
 
 class ReadAhead:
@@ -42,11 +42,11 @@ class ReadAhead:
             batch = self._thread.submit(self._read, shard, plan, max_events)
             self._guess = _Guess(shard, start, end, max_events, batch)
 
-    def _read(self, shard: Shard, plan: Plan, max_events: int) -> tuple[Batch, Judged]:
+    def _read(self, shard: Shard, plan: Plan, max_events: int) -> tuple[Batch, Violations]:
         batch = read_batch(self._log, shard, plan, self._contracts, max_events)
         return batch, judge_alone(self._contracts, batch)
 
-    def take(self, shard: Shard, plan: Plan, max_events: int) -> tuple[Batch, Judged] | None:
+    def take(self, shard: Shard, plan: Plan, max_events: int) -> tuple[Batch, Violations] | None:
         """The batch of `plan` and the verdicts on its events alone, if it is the one that was read; waits for it then."""
         guess = self._guess
         if guess is None or guess.shard != shard:

@@ -30,6 +30,8 @@ _LOG = logging.getLogger(__name__)
 _MOST_REFUSALS = 50
 _RESULTS_EVERY_S = 30.0
 """Between two looks for batches whose data-quality results are still to be recorded."""
+_MOST_MERGED_ROWS = 4_000_000
+"""What a run merges at a time, which new events wait for: the commits of a busy stream are large enough to be left to upkeep."""
 _PATIENCE_S = 30.0
 """How long a run waits for a log that stopped answering."""
 
@@ -239,5 +241,5 @@ class _Run:
         every = self.settings.compact_every
         for name, version in commit.versions.items():
             if (version + 1) // every > version // every:
-                compact(shard.lake, name)
+                compact(shard.lake, name, _MOST_MERGED_ROWS)
                 self.failpoint("after_compaction")

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -20,13 +20,16 @@ VIRTUAL_TIME: Final = "row.virtual_time"
 OTHER_BODY_RULE: Final = "duplicate_other_body"
 
 
+Violations: TypeAlias = Mapping[int, tuple[str, ...]]
+"""Reasons by row, of the events that break their contract."""
+
+
 @dataclass(frozen=True)
 class Verdicts:
     """What became of each event of a batch; positions are rows of the batch."""
 
     valid: NDArray[np.bool_]
-    violations: Mapping[int, tuple[str, ...]]
-    """Reasons by row."""
+    violations: Violations
     duplicates: NDArray[np.int64]
     """Rows that repeat an event, body and all."""
 
@@ -39,16 +42,8 @@ class Verdicts:
         return dict(counted)
 
 
-@dataclass(frozen=True)
-class Judged:
-    """What can be said of a batch without any other: it may be worked out while the batch before is committed."""
-
-    violations: Mapping[int, tuple[str, ...]]
-    identities: Identities
-
-
-def judge_alone(contracts: Contracts, batch: Batch) -> Judged:
-    """Judge every event by its contract, and tell by what it would be known again."""
+def judge_alone(contracts: Contracts, batch: Batch) -> Violations:
+    """Judge every event by its contract: what can be said of a batch without any other."""
     contract = contracts.for_stream(batch.shard.stream)
     violations = dict(judge(contract, batch.rows, batch.known_ms, batch.found).reasons)
     for row in np.flatnonzero(batch.early).tolist():
@@ -58,7 +53,7 @@ def judge_alone(contracts: Contracts, batch: Batch) -> Judged:
             violations[row] = (*violations.get(row, ()), *codes)
     for row in without_origin(batch):
         violations[row] = (NO_ORIGIN, *violations.get(row, ()))
-    return Judged(violations, Identities.of(contract, batch.rows))
+    return violations
 
 
 def judge_batch(
@@ -66,7 +61,7 @@ def judge_batch(
     batch: Batch,
     window: UniquenessWindow,
     copies: Mapping[int, bool] | None = None,
-    alone: Judged | None = None,
+    alone: Violations | None = None,
 ) -> Verdicts:
     """Judge every event by its contract (`alone`, when that is done already), then those that keep it by whether they
     were seen before.
@@ -74,13 +69,13 @@ def judge_batch(
     `copies` names the rows brought back from quarantine of which the table holds another copy, and whether it has the same body.
     """
     contract = contracts.for_stream(batch.shard.stream)
-    alone = alone or judge_alone(contracts, batch)
-    violations = dict(alone.violations)
+    violations = dict(judge_alone(contracts, batch) if alone is None else alone)
     again = {row: same for row, same in (copies or {}).items() if row not in violations}
     violations |= {row: (REPLAYED_BEFORE,) for row, same in again.items() if not same}
     keeps = np.ones(len(batch), dtype=np.bool_)
     keeps[[*violations, *again]] = False
-    seen = window.judge(alone.identities, keeps)
+    # Here and not ahead: reading and judging take as long as committing, so either thread has its half.
+    seen = window.judge(Identities.of(contract, batch.rows), keeps)
     seen[[row for row, same in again.items() if same]] = DUPLICATE
     for row in np.flatnonzero(seen == OTHER_BODY).tolist():
         violations[row] = (f"{contract.event_id}.{OTHER_BODY_RULE}",)

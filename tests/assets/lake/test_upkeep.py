@@ -141,3 +141,14 @@ def test_appenders_race_with_compaction_and_vacuum_and_every_row_is_there_once(l
     assert compactions > 0
     assert sorted(lake.scan("t").collect()["a"]) == sorted(list(range(40)) * 3)
     assert [lake.committed(lake.table("t"), f"s{each}") for each in range(3)] == [40] * 3
+
+
+def test_a_compaction_that_would_take_long_is_left_to_upkeep_and_the_log_is_cut_all_the_same(
+    lake: Lake,
+) -> None:
+    filled(lake, 6)
+    done = compact(lake, "t", most_rows=5)
+    assert (done.files_removed, done.files_added) == (0, 0)
+    assert len(lake.table("t").file_uris()) == 6
+    assert compact(lake, "t", most_rows=6).files_removed == 6
+    assert lake.scan("t").collect().height == 6
