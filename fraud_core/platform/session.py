@@ -64,6 +64,17 @@ def running_platform(
     Yields the settings with the ports that were chosen. Raises StopRequested at the first Ctrl-C or TERM.
     """
     settings = choose_free_ports(settings)
+    asked = "triton" in offered_commands() and settings.backend == "auto" and wants_triton(settings)
+    why = triton_problem(settings) if asked else ""
+    if why:
+        settings = settings.changed(
+            backend="onnxruntime"
+        )  # meant so, and no fallback from a Triton that is not there
+        progress.console.print(
+            f"  Triton is left out, the model runs on ONNX Runtime in process. {why}",
+            style="yellow",
+            markup=False,
+        )
     services: list[Service] = [
         service for service in local_services(settings, offered_commands()) if service.name not in without
     ]
@@ -73,12 +84,6 @@ def running_platform(
         for command in EXPECTED_COMMANDS:
             if command not in offered_commands():
                 progress.console.print(f"  [yellow]`spearhead {command}` is not installed and is left out[/]")
-        if "triton" in offered_commands() and wants_triton(settings) and (why := triton_problem(settings)):
-            progress.console.print(
-                f"  Triton is left out, the model runs on ONNX Runtime in process. {why}",
-                style="yellow",
-                markup=False,
-            )
         with progress.under_way("starting services"):
             supervisor.start()
         yield settings, supervisor

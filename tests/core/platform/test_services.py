@@ -1,10 +1,12 @@
 """The declared services: what is started under which settings, and that real configuration files come out."""
 
+import io
 import urllib.request
 from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
 from fraud_core.errors import PlatformError
 from fraud_core.platform.dagster_home import dagster_home, write_dagster_home
@@ -12,6 +14,7 @@ from fraud_core.platform.ports import choose_free_ports
 from fraud_core.platform.probe import RedisReady, TcpReady
 from fraud_core.platform.service import Service
 from fraud_core.platform.services import local_services, prepare_home
+from fraud_core.platform.session import Progress, running_platform
 from fraud_core.platform.supervisor import Supervisor
 from fraud_core.platform.triton import triton_problem
 from fraud_core.settings import Settings, load_settings
@@ -126,3 +129,14 @@ def test_valkey_and_the_reports_really_start(tmp_path: Path) -> None:
 
 def test_a_redis_that_does_not_listen_is_not_ready() -> None:
     assert not RedisReady("127.0.0.1", 1)()
+
+
+def test_where_triton_is_left_out_the_model_is_meant_to_run_in_process(tmp_path: Path) -> None:
+    """An answer then shows no fallback from a server that was never there."""
+    settings = settings_under(tmp_path, triton_env=tmp_path / "none", backend="auto")
+    said = io.StringIO()
+    everything = frozenset(named(settings, (*TIERS, "exporter")))
+    with running_platform(settings, Progress(Console(file=said)), everything) as (chosen, _):
+        assert chosen.backend == "onnxruntime"
+        assert chosen.environment()["SPEARHEAD_BACKEND"] == "onnxruntime"
+    assert "Triton is left out" in said.getvalue()
