@@ -163,7 +163,7 @@ class Lake:
         stream = FrameStream(expected, chain((first, second), checked))
         try:
             self._write(handle, first, versions, mode="overwrite", predicate=predicate, stream=stream)
-        except Exception:
+        except Exception:  # of whatever kind: what counts is whether making the frames failed
             if stream.failure is not None:  # the writer made words of it
                 raise stream.failure from None
             raise

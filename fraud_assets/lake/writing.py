@@ -59,6 +59,6 @@ class FrameStream:
         try:
             for frame in self._frames:
                 yield RecordBatch.from_arrow(frame.rechunk())
-        except Exception as error:
+        except Exception as error:  # the writer, who takes the frames, would keep its words alone
             self.failure = error
             raise

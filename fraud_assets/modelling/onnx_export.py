@@ -42,7 +42,7 @@ def to_onnx(model: TrainedModel) -> bytes:
             converted = onnxmltools.convert_xgboost(
                 booster, initial_types=[(INPUT, FloatTensorType([None, len(model.feature_names)]))]
             )
-        except Exception as error:
+        except Exception as error:  # the converter raises whatever it met; every kind means that it cannot
             raise TrainingError(
                 f"The model cannot be converted to ONNX: {error}. Convertible are gbtree models with missing = NaN and "
                 "one tree per round; train such a one."

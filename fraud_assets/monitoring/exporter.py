@@ -50,8 +50,9 @@ class Watched:
         try:
             self._look = self._look or self._open()
             text = rendered(self._look())
-        except Exception as error:
-            # Whatever it is, the other components are still worth watching; the next look begins afresh.
+        except (
+            Exception
+        ) as error:  # the other components are still worth watching; the next look begins afresh
             if not self._down:
                 log.warning("%s: %s", self.name, error if isinstance(error, SpearheadError) else repr(error))
             self._look, self._seen, self._down = None, None, True

@@ -31,7 +31,7 @@ class CommandGroup(TyperGroup):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except Exception as error:
+        except Exception as error:  # a person reads words, not a traceback; --debug shows it
             if ctx.params.get("debug") or is_control_flow(error):
                 raise
             fail(error)

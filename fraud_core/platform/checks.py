@@ -34,7 +34,7 @@ def run_checks(settings: Settings) -> Iterator[Check]:
         try:
             function: CheckFunction = point.load()
             yield from function(settings)
-        except Exception as error:
+        except Exception as error:  # one that fails must not hide the others
             yield Check(
                 name=point.name,
                 ok=False,

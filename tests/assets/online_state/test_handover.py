@@ -8,7 +8,7 @@ import redis
 
 from fraud_assets.ingestion import run_ingest
 from fraud_assets.ingestion.failpoint import STATE_FAILPOINTS
-from fraud_assets.lake import Lake, open_lake
+from fraud_assets.lake import Lake
 from fraud_assets.online_state import StateBuild, rebuild_state, sweep_abandoned
 from fraud_assets.online_state.condition import lost_state
 from fraud_assets.online_state.status import state_status
@@ -16,9 +16,9 @@ from fraud_assets.online_state.verify import verify_state
 from fraud_core.errors import StateError
 from fraud_core.features import FeatureSet, OnlineState
 from fraud_core.features.handover import Handover
-from fraud_core.log import Log, open_log
+from fraud_core.log import Log
 from fraud_core.settings import Settings
-from tests.assets.history import decide, declarations, ingested_past, now_payments
+from tests.assets.history import decide, declarations, now_payments
 from tests.assets.monitoring.test_parity import compare
 
 pytestmark = pytest.mark.valkey
@@ -26,18 +26,6 @@ pytestmark = pytest.mark.valkey
 
 class Died(BaseException):
     """The process is gone; nothing is tidied up."""
-
-
-@pytest.fixture
-def lake(settings: Settings) -> Lake:
-    return open_lake(ingested_past(settings, days=2))
-
-
-@pytest.fixture
-def log(settings: Settings) -> Iterator[Log]:
-    opened = open_log(settings)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -6,33 +6,20 @@ the next rebuild.
 """
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from fraud_assets.ingestion import run_ingest
-from fraud_assets.lake import Lake, open_lake
+from fraud_assets.lake import Lake
 from fraud_assets.online_state import rebuild_state
 from fraud_assets.online_state.verify import StateProof, verify_state
-from fraud_core.log import Log, json_entry, open_log
+from fraud_core.log import Log, json_entry
 from fraud_core.settings import Settings
-from tests.assets.history import decide, declarations, ingested_past, now_payments
+from tests.assets.history import decide, declarations, now_payments
 from tests.assets.monitoring.test_parity import compare
 
 pytestmark = [pytest.mark.valkey, pytest.mark.slow]
-
-
-@pytest.fixture
-def lake(settings: Settings) -> Lake:
-    return open_lake(ingested_past(settings, days=2))
-
-
-@pytest.fixture
-def log(settings: Settings) -> Iterator[Log]:
-    opened = open_log(settings)
-    yield opened
-    opened.close()
 
 
 def rebuild(settings: Settings, lake: Lake, log: Log) -> None:

@@ -1,7 +1,6 @@
 """The online state made anew from the lake: a cache that can be thrown away, at an epoch that parity survives."""
 
 import json
-from collections.abc import Iterator
 
 import polars as pl
 import pytest
@@ -22,13 +21,6 @@ DAYS = 5
 @pytest.fixture
 def lake(settings: Settings) -> Lake:
     return open_lake(ingested_past(settings, DAYS))
-
-
-@pytest.fixture
-def log(settings: Settings) -> Iterator[Log]:
-    opened = open_log(settings)
-    yield opened
-    opened.close()
 
 
 def rebuild(settings: Settings, lake: Lake, log: Log) -> StateBuild:
