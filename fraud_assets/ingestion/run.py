@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Literal
+from functools import partial
+from typing import Literal, TypeVar
 
 from fraud_assets.ingestion.commit import Commit, ShardIngest
 from fraud_assets.ingestion.failpoint import Failpoint, armed
@@ -33,9 +34,10 @@ _RESULTS_EVERY_S = 30.0
 _MOST_MERGED_ROWS = 4_000_000
 """What a run merges at a time, which new events wait for: the commits of a busy stream are large enough to be left to upkeep."""
 _PATIENCE_S = 30.0
-"""How long a run waits for a log that stopped answering."""
+"""How long a run waits for a shard whose log stopped answering."""
 
 OnCommit = Callable[[Commit], None]
+_Found = TypeVar("_Found")
 
 
 @dataclass
@@ -148,13 +150,16 @@ class _Run:
 
     def to_end(self, plans_per_shard: int | None, stop: Callable[[], bool]) -> None:
         """Ingest what the log holds now, a plan of each shard in turn, so that a deep one keeps none waiting."""
-        going = {shard: shard.log_end() for shard in self.shards}
+        going: dict[ShardIngest, int] = {}
+        for shard in self.shards:
+            if (end := self.attempt(shard, shard.log_end)) is not None:
+                going[shard] = end
         rounds = 0
         while going and not stop() and (plans_per_shard is None or rounds < plans_per_shard):
             for shard, target in list(going.items()):
                 if stop():
                     return
-                if self.attempt(shard, target) is None:
+                if self.attempt(shard, partial(self.plan, shard, target)) is None:
                     del going[shard]
             rounds += 1
 
@@ -166,26 +171,28 @@ class _Run:
         interval = self.settings.commit_interval_s
         due = dict.fromkeys(self.shards, 0.0)
         plans = dict.fromkeys(self.shards, 0)
-        away_since: float | None = None
+        away_since: dict[ShardIngest, float] = {}
         while due and not stop() and time.monotonic() < deadline:
-            try:
-                for shard in [shard for shard, at in due.items() if time.monotonic() >= at]:
-                    if stop():
-                        return
-                    began = time.monotonic()
-                    commit = self.attempt(shard, shard.log_end())
+            for shard in [shard for shard, at in due.items() if time.monotonic() >= at]:
+                if stop():
+                    return
+                began = time.monotonic()
+                try:
+                    commit = self.plan(shard, shard.log_end())
+                except LogUnavailable as error:  # perhaps of one server of several: the other shards go on
+                    _LOG.warning("%s", error)
+                    due[shard] = time.monotonic() + 1.0
+                    if time.monotonic() - away_since.setdefault(shard, began) > _PATIENCE_S:
+                        self.give_up(shard, error)
+                except SpearheadError as error:
+                    self.give_up(shard, error)
+                else:
+                    away_since.pop(shard, None)
                     behind = commit is not None and commit.events >= self.settings.plan_max_events
                     due[shard] = began if behind else began + interval
                     plans[shard] += commit is not None
-                    if shard in self.failures or plans[shard] == plans_per_shard:
-                        del due[shard]
-                    away_since = None
-            except LogUnavailable as error:
-                away_since = away_since or time.monotonic()
-                if time.monotonic() - away_since > _PATIENCE_S:
-                    raise
-                _LOG.warning("%s", error)
-                due = dict.fromkeys(due, time.monotonic() + 1.0)
+                if shard in self.failures or plans[shard] == plans_per_shard:
+                    del due[shard]
             if (
                 self.failures
             ):  # the run is to say so soon, and the next one to try again, not before some time
@@ -193,19 +200,21 @@ class _Run:
             next_due = min(due.values(), default=deadline)
             time.sleep(max(0.0, min(next_due - time.monotonic(), 0.25, deadline - time.monotonic())))
 
-    def attempt(self, shard: ShardIngest, upto: int) -> Commit | None:
-        """One plan; an error that belongs to this shard is kept for the end of the run."""
+    def attempt(self, shard: ShardIngest, step: Callable[[], _Found]) -> _Found | None:
+        """What a step of a shard gives; None where it failed, which is told at the end of the run."""
         try:
-            return self.plan(shard, upto)
-        except LogUnavailable:
-            raise
+            return step()
         except SpearheadError as error:
-            _LOG.error("%s", error)
-            if not self.failures:
-                self.failed_at = time.monotonic()
-            self.failures[shard] = error
-            shard.give_up()
+            self.give_up(shard, error)
             return None
+
+    def give_up(self, shard: ShardIngest, error: SpearheadError) -> None:
+        """This shard goes no further in this run, for a reason that is told at its end."""
+        _LOG.error("%s", error)
+        if not self.failures:
+            self.failed_at = time.monotonic()
+        self.failures[shard] = error
+        shard.give_up()
 
     def raise_failures(self) -> None:
         """Raise what stopped a shard; of several errors, the first with the texts of all."""

@@ -9,8 +9,9 @@ import redis
 
 from fraud_assets.ingestion import run_ingest, verify
 from fraud_assets.lake import Lake
-from fraud_core.errors import LostRange
-from fraud_core.log import Log, json_entry, open_log
+from fraud_core.errors import LogError, LogUnavailable, LostRange
+from fraud_core.log import Log, Shard, json_entry, open_log
+from fraud_core.log.redis_streams import RedisLog
 from fraud_core.settings import Settings
 
 pytestmark = pytest.mark.valkey
@@ -84,3 +85,33 @@ def test_a_shard_that_cannot_go_on_stops_no_other_and_is_told_at_the_end(
     with pytest.raises(LostRange, match="transactions/0"):
         run_ingest(settings, until="end" if until == "end" else timedelta(seconds=3))
     assert lake.scan("quarantine_labels").select(pl.len()).collect().item() == 1
+
+
+@pytest.mark.parametrize("until", ["end", "some time"])
+@pytest.mark.parametrize("kind", [LogUnavailable, LogError])
+def test_a_shard_whose_server_is_away_or_refuses_stops_no_other_and_is_told_at_the_end(
+    settings: Settings,
+    log: Log,
+    lake: Lake,
+    event: MakeEvent,
+    monkeypatch: pytest.MonkeyPatch,
+    until: str,
+    kind: type[LogError],
+) -> None:
+    log.append("transactions", [json_entry(event(1))])
+    log.append("labels", [json_entry(b"{bad")])
+    end = RedisLog.end
+
+    def troubled(self: RedisLog, shard: Shard) -> int:
+        if shard.stream == "transactions":
+            raise kind(f"No answer for {shard}.")
+        return end(self, shard)
+
+    monkeypatch.setattr(RedisLog, "end", troubled)
+    monkeypatch.setattr("fraud_assets.ingestion.run._PATIENCE_S", 0.5)
+    with pytest.raises(kind, match="transactions/0"):
+        run_ingest(settings, until="end" if until == "end" else timedelta(seconds=20))
+    assert lake.scan("quarantine_labels").select(pl.len()).collect().item() == 1
+    monkeypatch.undo()
+    assert run_ingest(settings).valid == 1
+    assert verify(settings).ok
