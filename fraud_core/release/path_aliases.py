@@ -5,6 +5,7 @@ NFS carries to the server) while they compare, complete the audit and rename.
 """
 
 import fcntl
+import logging
 import os
 import threading
 import time
@@ -17,6 +18,8 @@ from pydantic import ValidationError
 from fraud_core.errors import AliasConflict, BundleError
 from fraud_core.release.aliases import Aliases, Change
 from fraud_core.release.bundle import sync_folder
+
+_LOG = logging.getLogger(__name__)
 
 # NFS turns flock into locks per process, which do not keep threads apart.
 _THREADS = threading.Lock()
@@ -69,11 +72,16 @@ class PathAliasStore:
                     )
                 self._complete_audit(now)
                 self._replace(aliases)
-                self._complete_audit(aliases)
+                self._note(aliases)
         except OSError as error:
+            made = self.read().generation == aliases.generation
             raise BundleError(
                 f"The aliases in {self.folder} cannot be changed: {error.strerror}. Free space or give this user "
-                "access; the aliases are as they were."
+                + (
+                    "access; the change is in force, but may not outlive a loss of power."
+                    if made
+                    else "access; the aliases are as they were."
+                )
             ) from error
         return aliases
 
@@ -110,6 +118,18 @@ class PathAliasStore:
             file.write((b"\n" if torn else b"") + change.model_dump_json().encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
+
+    def _note(self, aliases: Aliases) -> None:
+        """Record a change that is in force: where that fails the aliases carry it, and the next writer records it."""
+        try:
+            self._complete_audit(aliases)
+        except OSError as error:
+            _LOG.warning(
+                "%s lacks generation %d until the next change is made: %s.",
+                self.audit_file,
+                aliases.generation,
+                error.strerror,
+            )
 
     def _replace(self, aliases: Aliases) -> None:
         temporary = self.folder / f".aliases.json.{os.getpid()}.{threading.get_ident()}"

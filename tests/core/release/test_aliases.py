@@ -1,9 +1,12 @@
 """Aliases: one truth, changed by compare-and-set, with an audit that misses nothing."""
 
+import errno
 import multiprocessing
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -164,6 +167,35 @@ def test_an_audit_line_that_a_dead_writer_owed_or_tore_is_completed(store: PathA
     assert [entry.generation for entry in store.audit()] == [1, 2]
     store.compare_and_set(2, next_aliases(second))
     assert [entry.generation for entry in store.audit()] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("failing", "words"),
+    [(1, "as they were"), (2, "the change is in force, but may not outlive"), (3, None)],
+    ids=["the file", "its folder", "the audit"],
+)
+def test_a_disk_that_fails_within_a_change_is_told_as_what_came_of_it(
+    store: PathAliasStore, monkeypatch: pytest.MonkeyPatch, failing: int, words: str | None
+) -> None:
+    synced, real = count(1), os.fsync
+
+    def fsync(handle: int) -> None:
+        if next(synced) == failing:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    change = next_aliases(Aliases())
+    if words is None:  # it was made, and the aliases themselves tell of it
+        assert store.compare_and_set(0, change) == change
+    else:
+        with pytest.raises(BundleError, match=words):
+            store.compare_and_set(0, change)
+    assert store.read().generation == (0 if failing == 1 else 1)
+    assert [each.generation for each in store.audit()] == ([] if failing == 1 else [1])
+    store.compare_and_set(store.read().generation, next_aliases(store.read()))
+    recorded = store.audit_file.read_text().splitlines()
+    assert len(recorded) == store.read().generation
 
 
 def test_a_lock_that_is_held_ends_in_a_message(store: PathAliasStore) -> None:
