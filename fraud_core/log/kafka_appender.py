@@ -116,6 +116,8 @@ class _Batch:
 
     def __init__(self, appender: Appender, topic: str, count: int) -> None:
         self.future: Future[list[int]] = Future()
+        # Whoever waits may give up; what was handed over is appended all the same, and its future must take what was heard.
+        self.future.set_running_or_notify_cancel()
         self._appender, self._topic = appender, topic
         self._offsets, self._failed = [0] * count, list[Any]()
         self._missing = count

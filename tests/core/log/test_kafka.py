@@ -1,5 +1,6 @@
 """What only Kafka can get wrong, on a real broker: transactions, retention, topics made again, restarts, times, sizes."""
 
+import asyncio
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from fraud_core.cli import app
 from fraud_core.errors import LogError, LogUnavailable, LostRange, SettingsError
 from fraud_core.log import UNKNOWN, Entry, Log, Shard, json_entry, open_log
+from fraud_core.log.kafka import KafkaLog
 from fraud_core.log.kafka_broker import KafkaBroker
 from fraud_core.log.kafka_checks import check_kafka
 from fraud_core.log.kafka_connection import connect
@@ -267,6 +269,18 @@ def test_any_producers_plain_message_is_one_event_and_headers_of_others_are_no_m
     unknown = log.read(shard, 2, 3, 10)
     assert unknown.kinds == [UNKNOWN]
     assert b'"j9"' in unknown.payloads[0]
+
+
+def test_whoever_gives_up_waiting_for_an_append_stops_no_other(log: KafkaLog) -> None:
+    first = log.append(STREAM, entries(1))[0]
+    asyncio.run(given_up(log))
+    assert log.append_soon(STREAM, entries(1)).result(timeout=60) == [first + 2]
+
+
+async def given_up(log: KafkaLog) -> None:
+    """Append, and be cancelled before the broker has confirmed it."""
+    asyncio.wrap_future(log.append_soon(STREAM, entries(1))).cancel()
+    await asyncio.sleep(0)  # a cancelled future tells its origin in the loop's next round
 
 
 def test_an_entry_that_is_too_large_says_what_to_raise(kafka_settings: Settings, log: Log) -> None:
