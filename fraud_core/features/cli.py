@@ -32,7 +32,10 @@ def list_features(as_json: AsJson = False) -> None:
                 "entities": feature.entities,
                 "fields": feature.fields,
                 "meaning": feature.meaning,
-                "reason": feature.reason,
+                "reason": feature.wording.text,
+                "reason_above": feature.wording.above,
+                "reason_below": feature.wording.below,
+                "reason_when_absent": feature.wording.absent,
                 "standard_error": error_of(feature),
                 "hash": feature.hash,
             }

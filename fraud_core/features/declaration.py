@@ -33,6 +33,8 @@ from fraud_core.features.plan import (
 from fraud_core.features.program import build_program
 from fraud_core.features.rings import MAX_BUCKETS
 from fraud_core.features.source import Value, nearest, read_source, spell_duration
+from fraud_core.features.wording import KEYS as WORDING_KEYS
+from fraud_core.features.wording import read_wording
 
 if TYPE_CHECKING:
     from fraud_core.contracts import Contract, Contracts
@@ -190,14 +192,13 @@ def _spread(name: str, value: Value) -> list[tuple[str, Value]]:
 
 def _compile(name: str, value: Value, scope: _Scope) -> Feature:
     settings = value.mapping(f"feature {name!r}")
-    words = [key for key in settings if key != "reason"]
+    words = [key for key in settings if key not in WORDING_KEYS]
     if len(words) != 1:
         value.fail(f"feature {name!r}: expected one operator and a reason, found {words or 'no operator'}.")
     word = words[0]
     if word not in OPERATORS:
         settings[word].fail(f"unknown operator {word!r}: {nearest(word, OPERATORS)}")
-    if "reason" not in settings:
-        value.fail(f"feature {name!r}: expected `reason`, a sentence that tells a person what it says.")
+    wording = read_wording(name, value, settings)
     operator = OPERATORS[word]
     arguments = settings[word]
     if arguments.value is None:
@@ -223,7 +224,7 @@ def _compile(name: str, value: Value, scope: _Scope) -> Feature:
         operator=word,
         node=compiled.node,
         meaning=compiled.meaning,
-        reason=settings["reason"].text("reason"),
+        wording=wording,
         line=value.line,
         fields=tuple(ask.needed_fields),
         entities=entities,

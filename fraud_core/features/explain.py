@@ -6,6 +6,7 @@ from fraud_core.features.operators import OPERATORS
 from fraud_core.features.plan import SKETCH_ERROR, EntityPlan, Held, Layout, Node, Slot, SlotKind
 from fraud_core.features.rings import rings, state_bytes
 from fraud_core.features.source import spell_duration
+from fraud_core.features.wording import Wording
 
 if TYPE_CHECKING:
     from fraud_core.features.feature_set import Feature, FeatureSet
@@ -21,7 +22,7 @@ def explain(features: "FeatureSet", feature: "Feature") -> str:
     """The text of `spearhead features explain`."""
     lines = [
         f"{feature.name}: {feature.meaning}.",
-        f"reason     {feature.reason}",
+        *_reason(feature.wording),
         f"operator   {feature.operator} (version {OPERATORS[feature.operator].version})",
         f"fields     {', '.join(feature.fields) or 'none'}",
     ]
@@ -41,6 +42,14 @@ def error_of(feature: "Feature") -> float | None:
     """Standard error of an estimated feature, relative; None where it is exact."""
     slots = [slot for entity in feature.entities for slot in _slots(feature.node, entity)]
     return SKETCH_ERROR if any(slot.kind == SlotKind.SKETCH for slot in slots) else None
+
+
+def _reason(wording: Wording) -> list[str]:
+    bounds = wording.bounds()
+    return [
+        f"reason     {wording.text}" + (f" (said of values {bounds})" if bounds else ""),
+        f"           without a value: {wording.absent or 'it gives no reason'}",
+    ]
 
 
 def _remembered(plan: EntityPlan) -> str:

@@ -11,6 +11,7 @@ from fraud_core.errors import FeatureError
 from fraud_core.features.plan import EntityPlan, Input, Node
 from fraud_core.features.program import Program, build_program
 from fraud_core.features.source import nearest
+from fraud_core.features.wording import Wording
 
 if TYPE_CHECKING:
     from fraud_core.contracts import Contract
@@ -24,7 +25,7 @@ class Feature:
     operator: str
     node: Node
     meaning: str
-    reason: str
+    wording: Wording
     line: int
     fields: tuple[str, ...]
     entities: tuple[str, ...]
@@ -102,7 +103,7 @@ class FeatureSet:
 
     def reason(self, name: str) -> str:
         """The sentence that tells a person why this feature spoke against a payment."""
-        return self.feature(name).reason
+        return self.feature(name).wording.text
 
     def explain(self, name: str) -> str:
         """What a feature means, needs and costs, in words."""

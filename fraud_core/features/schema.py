@@ -71,6 +71,12 @@ def declaration_schema() -> dict[str, Any]:
                 "type": "string",
                 "description": "A sentence that tells a person what the feature says.",
             },
+            "absent": {
+                "type": "string",
+                "description": "What is said where the feature has no value; left out, it gives no reason then.",
+            },
+            "above": {"type": "number", "description": "The reason is said of larger values only."},
+            "below": {"type": "number", "description": "The reason is said of smaller values only."},
             "windows": {
                 "type": "array",
                 "items": _DURATION,

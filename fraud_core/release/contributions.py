@@ -6,7 +6,7 @@ XGBoost for this: the trees travel as plain arrays in `trees.npz`.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -106,11 +106,13 @@ class Trees:
         result[:, -1] = self.bias
         return result
 
-    def top(self, vector: Floats, names: Sequence[str], count: int = 3) -> list[tuple[str, float]]:
-        """Features that raise the score of one vector most, with their contributions, the largest first."""
+    def raising(self, vector: Floats) -> Iterator[tuple[int, float]]:
+        """Columns that raise the score of one vector, with their contributions, the largest first."""
         found = self.contributions(vector.reshape(1, -1))[0, :-1]
-        order = np.argsort(-found, kind="stable")[:count]
-        return [(names[number], float(found[number])) for number in order if found[number] > 0]
+        for column in np.argsort(-found, kind="stable"):
+            if found[column] <= 0:
+                return
+            yield int(column), float(found[column])
 
 
 def warm_up(trees: Trees) -> None:

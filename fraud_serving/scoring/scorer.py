@@ -6,12 +6,15 @@ it was made with (`route`, `backend`, `fallback_reason`, `degraded`, `logged`).
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import msgspec
 import numpy as np
 
 from fraud_core.features import Applied, FeatureSet
+from fraud_core.features.wording import Wording
+from fraud_core.release.contributions import Trees
 from fraud_serving.models import ladder
 from fraud_serving.models.backend import Backend, Matrix
 from fraud_serving.models.live import LiveModels
@@ -45,7 +48,7 @@ class Scorer:
     ) -> None:
         self._store = store
         self._features = features
-        self._texts = {name: features.reason(name) for name in features.names}
+        self._wordings = {feature.name: feature.wording for feature in features.features}
         self._models = models
         self._local = local
         self._remote = remote
@@ -205,12 +208,9 @@ class Scorer:
         if model.trees is None:
             return [[] for _ in vectors]
         names = model.bundle.manifest.features
-        places = {name: place for place, name in enumerate(names)}
+        wordings = [self._wordings[name] for name in names]
         return [
-            [
-                Reason(name, self._texts[name], _number(vector[places[name]]), round(raised, 4))
-                for name, raised in model.trees.top(vector, names, REASONS)
-            ]
+            list(islice(_said(names, wordings, vector, model.trees), REASONS))
             for vector in model.select(vectors)
         ]
 
@@ -275,6 +275,16 @@ class Scorer:
             metrics.REPEATS.labels("busy").inc()
         elif outcome.repeated:
             metrics.REPEATS.labels("answered").inc()
+
+
+def _said(
+    names: Sequence[str], wordings: Sequence[Wording], vector: Matrix, trees: Trees
+) -> Iterator[Reason]:
+    """Reasons, the weightiest first; a feature whose sentence its own value contradicts gives none."""
+    for column, raised in trees.raising(vector):
+        text = wordings[column].of(float(vector[column]))
+        if text is not None:
+            yield Reason(names[column], text, _number(vector[column]), round(raised, 4))
 
 
 def _unlogged(answer: Answer, reason: str) -> Answer:

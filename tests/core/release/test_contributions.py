@@ -32,9 +32,9 @@ def test_a_split_hands_the_change_of_the_expected_value_to_its_feature() -> None
     np.testing.assert_array_equal(found[:, 2], 0.5)
 
 
-def test_the_top_features_are_those_that_raise_the_score() -> None:
-    assert stump().top(np.array([0, 50], np.float32), ("night", "amount")) == [("amount", 1.5)]
-    assert stump().top(np.array([0, 1], np.float32), ("night", "amount")) == []
+def test_only_what_raises_the_score_is_a_reason() -> None:
+    assert list(stump().raising(np.array([0, 50], np.float32))) == [(1, 1.5)]
+    assert list(stump().raising(np.array([0, 1], np.float32))) == []
 
 
 def test_trees_survive_their_file() -> None:

@@ -51,6 +51,9 @@ def test_a_payment_is_scored_explained_and_logged_with_its_state(
         assert (strongest["code"], strongest["text"]) == ("amount", "The amount is unusual.")
         assert strongest["value"] == 190_000
         assert strongest["contribution"] > 0
+        for reason in answer["reasons"]:
+            value = float("nan") if reason["value"] is None else reason["value"]
+            assert reason["text"] == default_features().feature(reason["code"]).wording.of(value)
         assert (answer["logged"], answer["degraded"], answer["fallback_reason"]) == (True, False, None)
 
     with_runtime(serving, body)
