@@ -9,6 +9,8 @@ cluster slot, and the scripts that append look at it in the same step:
   for the flip and applies the payment anew, or takes the failure ladder.
 - *hold*: decisions made without a state wait until `until_ms` too, so that the rebuild can read the log to its end.
 - *closed*: decisions of an epoch up to it are never appended again.
+- *logged:EPOCH:PROCESS*: how many decisions of an epoch each process was told are logged. They go when the epoch after it is
+  closed: who still is in that one must not take a count that was put away for a loss.
 
 A fence ends by itself, so a rebuild that dies costs no more than its stated maximum; the flip is refused once that time
 is nearly up. So no decision of an old epoch can come after its drain.
@@ -70,6 +72,10 @@ if closed < tonumber(ARGV[1]) then redis.call('HSET', KEYS[1], 'closed', ARGV[1]
 if fenced <= tonumber(ARGV[1]) then
   redis.call('HDEL', KEYS[1], 'closing', 'closing_until', 'fenced', 'until_ms', 'held')
 end
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+  local epoch = string.match(field, '^logged:(%d+):')
+  if epoch and tonumber(epoch) < tonumber(ARGV[1]) then redis.call('HDEL', KEYS[1], field) end
+end
 return 1
 """
 
@@ -84,6 +90,11 @@ return redis.call('DEL', KEYS[1])
 def gate_key(namespace: str, shard: int) -> str:
     """The gate of one shard of the decisions log."""
     return f"{namespace}:log:{{decisions.{shard}}}:gate"
+
+
+def count_field(epoch: int, process: str) -> str:
+    """The gate's count of what one process logged in an epoch."""
+    return f"logged:{epoch}:{process}"
 
 
 def lease_key(epoch_key: str) -> str:

@@ -10,7 +10,8 @@ and settled. Whoever finds a staged decision whose lease ran out appends those v
 get through is equal to it, and ingestion counts it as a duplicate.
 
 The gate (fraud_core.features.handover) is looked at in the same step as the claim, which says when the epoch gives way, and as
-the append or the staging, so that nothing of an old epoch follows its drain. `appended` counts what a shard was given: a server that knows of fewer has lost some of it.
+the append or the staging, so that nothing of an old epoch follows its drain. There each process has a count of its own, of what it logged in an epoch: a server that knows of less than was acknowledged
+to that process has lost some of it. A count in common would not do: what others log meanwhile, and what is decided without a state, would fill up what is missing.
 
 Bytes per claim: the answer plus about 100, and the record while it is staged. It lives `claim_ttl_s`; afterwards the same id is a new payment.
 """
@@ -19,9 +20,10 @@ import zlib
 from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import sha1
+from secrets import token_hex
 from typing import Any, Final
 
-from fraud_core.features.handover import gate_key
+from fraud_core.features.handover import count_field, gate_key
 from fraud_core.features.wire import Command
 from fraud_core.log.framing import JSON_FIELD
 
@@ -51,17 +53,22 @@ end
 return {0, 0, 0, 0}
 """
 
-# Whether a decision of an epoch (0: made without a state) may be logged now, given how many the caller knows to be.
+# Whether a decision of an epoch (0: made without a state) may be logged now, given how many of its own the caller knows to be.
 _GATE = b"""
-local function refused(gate, epoch, known)
-  local g = redis.call('HMGET', gate, 'closed', 'fenced', 'until_ms', 'held', 'appended')
-  if epoch > 0 and tonumber(g[5] or '0') < known then return {7} end
+local function refused(gate, epoch, mine, known)
+  local g = redis.call('HMGET', gate, 'closed', 'fenced', 'until_ms', 'held', mine)
   if epoch > 0 and g[1] and epoch <= tonumber(g[1]) then return {5, 0} end
+  if epoch > 0 and tonumber(g[5] or '0') < known then return {7} end
   if g[3] and (epoch > 0 and epoch <= tonumber(g[2]) or epoch == 0 and g[4] == '1') then
     local now = redis.call('TIME')
     local left = tonumber(g[3]) - now[1] * 1000 - math.floor(now[2] / 1000)
     if left > 0 then return {epoch > 0 and 5 or 6, left} end
   end
+end
+
+local function counted(gate, epoch, mine)
+  redis.call('HINCRBY', gate, 'appended', 1)
+  return epoch > 0 and redis.call('HINCRBY', gate, mine, 1) or 0
 end
 """
 
@@ -73,11 +80,12 @@ if v then
   if string.sub(v, 2, 17) ~= ARGV[1] then return {3} end
   if string.sub(v, 1, 1) == 'D' then return {1, string.sub(v, 18)} end
 end
-local no = refused(KEYS[3], tonumber(ARGV[6]), tonumber(ARGV[7]))
+local epoch = tonumber(ARGV[6])
+local no = refused(KEYS[3], epoch, ARGV[7], tonumber(ARGV[8]))
 if no then return no end
 redis.call('XADD', KEYS[2], '*', ARGV[4], ARGV[5])
 redis.call('SET', KEYS[1], 'D' .. ARGV[1] .. ARGV[3], 'PX', ARGV[2])
-return {0, redis.call('HINCRBY', KEYS[3], 'appended', 1)}
+return {0, counted(KEYS[3], epoch, ARGV[7])}
 """
 )
 
@@ -93,11 +101,12 @@ if v then
   if state == 'D' then return {1, string.sub(v, 18)} end
   if state == 'P' then return {2, math.max(1, tonumber(string.sub(v, 18, 30)) - ms)} end
 end
-local no = refused(KEYS[2], tonumber(ARGV[6]), tonumber(ARGV[7]))
+local epoch = tonumber(ARGV[6])
+local no = refused(KEYS[2], epoch, ARGV[7], tonumber(ARGV[8]))
 if no then return no end
 local head = string.format('%013d%08d', ms + ARGV[2], #ARGV[4])
 redis.call('SET', KEYS[1], 'P' .. ARGV[1] .. head .. ARGV[4] .. ARGV[5], 'PX', ARGV[3])
-return {0, redis.call('HINCRBY', KEYS[2], 'appended', 1)}
+return {0, counted(KEYS[2], epoch, ARGV[7])}
 """
 )
 
@@ -143,8 +152,8 @@ class Claim:
     answer: bytes = b""
     lease_ms: int = 0
     record: bytes = b""
-    appended: int = 0
-    """After a finish: how many decisions its shard was given so far."""
+    counted: int = 0
+    """After a finish: how many decisions of its epoch its shard was given by this process so far; 0 without a state."""
     closing: int = 0
     """After a claim: epochs up to this one give way, for `lease_ms` at most; a later one is to be waited for."""
 
@@ -157,9 +166,10 @@ class Claims:
         self._in_redis = shards is not None
         self.shards = shards or 1
         """Gates: one per shard of the decisions' log, or one for all where that is not in Redis."""
-        self._appended = [0] * self.shards
+        self._process = token_hex(4)
+        self._counted = [0] * self.shards
         self._epoch = 0
-        """The epoch to which `_appended` belongs."""
+        """The epoch to which `_counted` belongs."""
         self._ttl_ms = int(ttl_s * 1000)
         self._lease_ms = lease_ms
 
@@ -171,19 +181,18 @@ class Claims:
     def finish(self, event_id: str, body: bytes, answer: bytes, record: bytes, *, epoch: int) -> Command:
         """Append a decision made in `epoch` (0: without a state) and store its answer, unless another did."""
         key, stream, gate = self._keys(event_id)
-        known = self._appended[self.shard(event_id)] if epoch == self._epoch else 0
+        known = self.known(epoch)[self.shard(event_id)]
         return (
             "EVALSHA", _FINISH_SHA, 3, key, stream, gate,
-            body, self._ttl_ms, answer, JSON_FIELD, record, epoch, known,
+            body, self._ttl_ms, answer, JSON_FIELD, record, epoch, self._mine(epoch), known,
         )  # fmt: skip
 
     def stage(self, event_id: str, body: bytes, answer: bytes, record: bytes, *, epoch: int) -> Command:
         """Keep a decision that is about to be appended elsewhere, unless another did."""
         key, _, gate = self._keys(event_id)
-        known = self._appended[0] if epoch == self._epoch else 0
         return (
             "EVALSHA", _STAGE_SHA, 2, key, gate,
-            body, self._lease_ms, self._ttl_ms, answer, record, epoch, known,
+            body, self._lease_ms, self._ttl_ms, answer, record, epoch, self._mine(epoch), self.known(epoch)[0],
         )  # fmt: skip
 
     def settle(self, event_id: str, body: bytes, answer: bytes) -> Command:
@@ -197,23 +206,27 @@ class Claims:
         An epoch is built from what was there then, so what was lost before it is no longer missed.
         """
         if epoch > self._epoch:
-            self._epoch, self._appended = epoch, [0] * self.shards
+            self._epoch, self._counted = epoch, [0] * self.shards
         if epoch == self._epoch:
             shard = self.shard(event_id)
-            self._appended[shard] = max(self._appended[shard], claim.appended)
+            self._counted[shard] = max(self._counted[shard], claim.counted)
 
     def remember(self, other: "Claims") -> None:
         """Know what another knew, over a connection that was lost: a server that comes back is measured by it."""
         if other.shards == self.shards:
-            self._epoch, self._appended = other._epoch, list(other._appended)  # noqa: SLF001
+            self._process = other._process  # noqa: SLF001
+            self._epoch, self._counted = other._epoch, list(other._counted)  # noqa: SLF001
 
-    def gates(self) -> list[Command]:
-        """Ask how many decisions each shard was given."""
-        return [("HGET", gate_key(self._namespace, shard), "appended") for shard in range(self.shards)]
+    def gates(self, epoch: int) -> list[Command]:
+        """Ask how many decisions of an epoch each shard was given by this process."""
+        return [("HGET", gate_key(self._namespace, shard), self._mine(epoch)) for shard in range(self.shards)]
 
     def known(self, epoch: int) -> list[int]:
         """How many decisions of each shard the server has acknowledged in this epoch; to be asked before `gates` is sent."""
-        return list(self._appended) if epoch == self._epoch else [0] * self.shards
+        return list(self._counted) if epoch == self._epoch else [0] * self.shards
+
+    def _mine(self, epoch: int) -> str:
+        return count_field(epoch, self._process)
 
     def shard(self, event_id: str) -> int:
         """Number of the shard that an id belongs to."""
@@ -232,7 +245,7 @@ class Claims:
         if standing is Standing.OURS and len(reply) > 2:
             return Claim(standing, closing=int(reply[2]), lease_ms=int(reply[3]))
         if standing is Standing.OURS and len(reply) > 1:
-            return Claim(standing, appended=int(reply[1]))
+            return Claim(standing, counted=int(reply[1]))
         return Claim(standing)
 
     def _keys(self, event_id: str) -> tuple[str, str, str]:

@@ -27,8 +27,10 @@ class StateWatch:
         """What the server last said of itself."""
         self.has_state = False
         """Whether there is an epoch to apply to; without one, events would be folded into a state that nobody built."""
+        self._had_state = False
+        """Whether there was a state in this process's life."""
         self._lost = False
-        """Whether there was a state in this process's life, and then none."""
+        """Whether there was one, and then none."""
         self._closed = 0
         """The epoch up to which this process has seen the gates closed."""
 
@@ -42,9 +44,9 @@ class StateWatch:
                 await self._state.load()
             await self._look_for_loss(claims(), self.facts)
             await self._close_gates(claims().shards)
-            self.has_state, self._lost = True, False
+            self.has_state, self._had_state, self._lost = True, True, False
         except StateLost as error:
-            self.forget(str(error), lost=self.has_state or self._lost)
+            self.forget(str(error), lost=self._had_state)
             raise
         except StateError as error:
             self.forget(str(error), lost=self._lost)
@@ -84,7 +86,7 @@ class StateWatch:
         """Raises StateLost, the epoch withdrawn, when the server evicted keys or forgot what it had acknowledged."""
         epoch = self._state.epoch()
         known = claims.known(epoch)  # before asking: others are acknowledged meanwhile
-        found = await exchange_async(self._client, claims.gates())
+        found = await exchange_async(self._client, claims.gates(epoch))
         if missing := sum(max(0, a - int(b or 0)) for a, b in zip(known, found, strict=True)):
             await self.withdraw(epoch, f"{missing} acknowledged decisions are gone from the log")
         elif evicted := facts.evicted_since(*self._state.built_on):
