@@ -39,6 +39,10 @@ class ArrowArray(ctypes.Structure):
         ("dictionary", ctypes.c_void_p), ("release", ctypes.c_void_p), ("private_data", ctypes.c_void_p),
     )  # fmt: skip
 
+    def place(self, buffer: int) -> int:
+        """Address of a buffer, 0 where it is left out."""
+        return (ctypes.c_void_p * self.n_buffers).from_address(self.buffers)[buffer] or 0
+
 
 _library: Any = ctypes.CDLL(None)
 _library.malloc.restype, _library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]

@@ -5,16 +5,15 @@ The invariant: a row that breaks a pattern, a length or the Luhn check is always
 it, and what, is for the contract's own checks to say: no verdict rests on the screen.
 """
 
-import ctypes
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fraud_core.contracts.arrow import ArrowArray
+from fraud_core.contracts.arrow_reading import VIEWED, arrays_of
 
 if TYPE_CHECKING:
     from fraud_core.contracts.model import Contract, Field
@@ -79,39 +78,15 @@ def _screen(field: "Field") -> TextScreen | None:
     )
 
 
-class _Stream(ctypes.Structure):
-    """Arrow's C stream interface: https://arrow.apache.org/docs/format/CStreamInterface.html."""
-
-    _fields_ = (
-        ("get_schema", ctypes.c_void_p), ("get_next", ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)),
-        ("get_last_error", ctypes.c_void_p), ("release", ctypes.c_void_p), ("private_data", ctypes.c_void_p),
-    )  # fmt: skip
-
-
-_python: Any = ctypes.pythonapi
-_pointer_of: Any = _python.PyCapsule_GetPointer
-_pointer_of.restype, _pointer_of.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-_RELEASE: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-
-
 def _look(screen: TextScreen, texts: pl.Series, found: NDArray[np.bool_]) -> None:
     from fraud_core.contracts.screen_pass import screen_texts
 
-    capsule = texts.__arrow_c_stream__(None)
-    stream = _Stream.from_address(_pointer_of(capsule, b"arrow_array_stream"))
     begin = 0
-    while begin < len(texts):
-        array = ArrowArray()
-        if stream.get_next(ctypes.addressof(stream), ctypes.addressof(array)) or not array.release:
-            found[begin:] = True  # nothing was seen of them
-            return
-        try:
-            places = (ctypes.c_void_p * array.n_buffers).from_address(array.buffers)
-            end = begin + array.length
-            screen_texts(
-                places[0] or 0, places[1] or 0, array.buffers + 16, array.offset,
-                screen.kinds, screen.card_from, screen.least, screen.most, found[begin:end],
-            )  # fmt: skip
-            begin = end
-        finally:
-            _RELEASE(array.release)(ctypes.addressof(array))
+    for array in arrays_of(texts):
+        end = begin + array.length
+        screen_texts(
+            array.place(0), array.place(1), array.buffers + VIEWED, array.offset,
+            screen.kinds, screen.card_from, screen.least, screen.most, found[begin:end],
+        )  # fmt: skip
+        begin = end
+    found[begin:] = True  # nothing was seen of them

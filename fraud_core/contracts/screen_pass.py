@@ -2,34 +2,16 @@
 
 # numba compiles this file: its functions carry no types and are written out flat.
 # mypy: ignore-errors
-# ruff: noqa: ARG001, PLR0917
+# ruff: noqa: PLR0917
 
 import numba
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
+
+from fraud_core.contracts.memory import byte_at, half_at, word_at
 
 ALLOWED, CARD = 1, 2
 
 _compiled = numba.njit(cache=True, nogil=True)
-
-
-def _loader(bits, result):
-    @intrinsic
-    def load(typing, address):
-        def generate(context, builder, signature, arguments):
-            place = builder.inttoptr(arguments[0], ir.IntType(bits).as_pointer())
-            return builder.load(place, align=1)
-
-        return result(types.int64), generate
-
-    return load
-
-
-_byte = _loader(8, types.uint8)
-_half = _loader(32, types.uint32)
-_word = _loader(64, types.int64)
 
 
 @_compiled
@@ -42,18 +24,18 @@ def screen_texts(present, views, buffers, offset, kinds, card_from, least, most,
     """
     for row in range(suspect.size):
         place = offset + row
-        if present and not (_byte(present + (place >> 3)) >> (place & 7)) & 1:
+        if present and not (byte_at(present + (place >> 3)) >> (place & 7)) & 1:
             continue
         view = views + 16 * place
-        size = np.int64(_half(view))
+        size = np.int64(half_at(view))
         if size < least or size > most:
             suspect[row] = True
             continue
         at = view + 4
         if size > 12:
-            at = _word(buffers + 8 * np.int64(_half(view + 8))) + np.int64(_half(view + 12))
+            at = word_at(buffers + 8 * np.int64(half_at(view + 8))) + np.int64(half_at(view + 12))
         common = np.uint8(ALLOWED | CARD)
         for each in range(size):
-            common &= kinds[_byte(at + each)]
+            common &= kinds[byte_at(at + each)]
         if not common & ALLOWED or (common & CARD and size >= card_from):
             suspect[row] = True
