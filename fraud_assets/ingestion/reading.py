@@ -20,7 +20,7 @@ from fraud_core.contracts import (
     Contract,
     Contracts,
     Parsed,
-    parse_block,
+    parse_blocks,
     parse_json,
     unreadable,
 )
@@ -94,7 +94,7 @@ def read_batch(log: Log, shard: Shard, plan: Plan, contracts: Contracts, max_eve
 
 
 class _Reader:
-    """Reads entries as they come: the single events of a chunk with one call, and each block with one."""
+    """Reads entries as they come: the single events of a chunk with one call, and its blocks with few."""
 
     def __init__(self, contract: Contract) -> None:
         self.contract = contract
@@ -129,14 +129,16 @@ class _Reader:
             if singles:
                 events = parse_json(self.contract, [entries.payloads[place] for place in singles])
                 self._add(self.entries + np.array(singles, dtype=np.int64), events)
+            blocks = [place for place, kind in enumerate(entries.kinds) if kind == BLOCK]
+            first = 0
+            for heights, block in parse_blocks(self.contract, [entries.payloads[place] for place in blocks]):
+                places = np.array(blocks[first : first + len(heights)], dtype=np.int64)
+                self._add(np.repeat(self.entries + places, heights), block)
+                first += len(heights)
             for place, kind in enumerate(entries.kinds):
-                if kind == BLOCK:
-                    block = parse_block(self.contract, entries.payloads[place])
-                elif kind == UNKNOWN:
-                    block = unreadable(self.contract, entries.payloads[place], UNKNOWN_FRAMING)
-                else:
-                    continue
-                self._add(np.full(block.frame.height, self.entries + place), block)
+                if kind == UNKNOWN:
+                    unknown = unreadable(self.contract, entries.payloads[place], UNKNOWN_FRAMING)
+                    self._add(np.array([self.entries + place]), unknown)
         self.entries += len(entries)
 
     def _add(self, entry: NDArray[np.int64], part: Parsed) -> None:

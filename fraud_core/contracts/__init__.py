@@ -5,7 +5,7 @@ load_contracts ─▶ Contracts ─▶ Contract
     dict ─▶ check_event ─▶ [Violation]                                  one event, the same verdict
 """
 
-from fraud_core.contracts.block import VIRTUAL_MS, parse_block, unreadable, write_block
+from fraud_core.contracts.block import VIRTUAL_MS, parse_block, parse_blocks, unreadable, write_block
 from fraud_core.contracts.body import body_hash, key_of
 from fraud_core.contracts.canonical import canonical, from_canonical
 from fraud_core.contracts.compare import Change, compare
@@ -50,6 +50,7 @@ __all__ = [
     "mask",
     "mask_value",
     "parse_block",
+    "parse_blocks",
     "parse_json",
     "timestamp_text",
     "timestamp_us",

@@ -6,28 +6,94 @@ Arrow stream at all are one row that cannot be read.
 
 import io
 import json
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final, TypeAlias
 
 import polars as pl
 
-from fraud_core.contracts.ipc import check_stream
+from fraud_core.contracts.ipc import BadStream, Stream, check_stream
 from fraud_core.contracts.model import Contract
 from fraud_core.contracts.parse import Parsed
 from fraud_core.contracts.rules import UNKNOWN_FIELD, UNPARSEABLE
 
 VIRTUAL_MS = "_virtual_ms"
 """Optional Int64 column of a block: when each row became known, in a replay."""
+_TOGETHER: Final = 32 << 20
+"""Bytes of blocks that are read with one call."""
+_END: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+_BROKEN: Final = (pl.exceptions.PolarsError, OSError, ValueError, pl.exceptions.PanicException)
 
 
 def parse_block(contract: Contract, block: bytes) -> Parsed:
     """Read an Arrow IPC stream of the contract's columns; absent columns are null."""
-    schema = contract.polars_schema()
     try:
         check_stream(block)
         raw = pl.read_ipc_stream(io.BytesIO(block))
-    except (pl.exceptions.PolarsError, OSError, ValueError, pl.exceptions.PanicException):
+    except _BROKEN:
         return unreadable(contract, block, UNPARSEABLE)
+    return _parsed(contract, raw)
+
+
+def parse_blocks(contract: Contract, blocks: Sequence[bytes]) -> list[tuple[list[int], Parsed]]:
+    """Read blocks, those that follow one another under one schema with one call: the rows of each block, and all of them.
+
+    What each block gives is what `parse_block` gives for it.
+    """
+    read: list[tuple[list[int], Parsed]] = []
+    for group in _groups(blocks):
+        joined = _joined(contract, group) if len(group) > 1 else None
+        if joined is not None:
+            read.append(([stream.rows for _, stream in group if stream is not None], joined))
+            continue
+        for block, _ in group:
+            alone = parse_block(contract, block)
+            read.append(([alone.frame.height], alone))
+    return read
+
+
+_Group: TypeAlias = list[tuple[bytes, Stream | None]]
+
+
+def _groups(blocks: Sequence[bytes]) -> Iterator[_Group]:
+    """The blocks in order: together while they are plain, of one schema and not too many, else alone."""
+    group: _Group = []
+    schema, size = b"", 0
+    for block in blocks:
+        try:
+            stream = check_stream(block)
+        except BadStream:
+            stream = None
+        fits = stream is not None and stream.plain
+        own = block[: stream.schema_end] if stream is not None and fits else b""
+        if group and (not fits or own != schema or size + len(block) > _TOGETHER):
+            yield group
+            group, size = [], 0
+        if not fits:
+            yield [(block, None)]
+            continue
+        group.append((block, stream))
+        schema, size = own, size + len(block)
+    if group:
+        yield group
+
+
+def _joined(contract: Contract, group: _Group) -> Parsed | None:
+    """Blocks of one schema as one stream; None where that cannot be read, and each has to be looked at alone."""
+    parts = [memoryview(block)[stream.schema_end : stream.end] for block, stream in group if stream]
+    first, stream = group[0]
+    assert stream is not None
+    try:
+        raw = pl.read_ipc_stream(io.BytesIO(b"".join((first[: stream.schema_end], *parts, _END))))
+    except _BROKEN:
+        return None
+    if raw.height != sum(stream.rows for _, stream in group if stream):
+        return None
+    return _parsed(contract, raw)
+
+
+def _parsed(contract: Contract, raw: pl.DataFrame) -> Parsed:
+    schema = contract.polars_schema()
     held = dict(raw.schema)  # asked for once: each time it is made anew
     virtual = raw[VIRTUAL_MS] if held.get(VIRTUAL_MS) == pl.Int64 else None
     if virtual is not None:

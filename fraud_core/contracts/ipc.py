@@ -6,7 +6,7 @@ first. Layout: the Arrow columnar format's IPC messages (Message.fbs), read here
 """
 
 import struct
-from typing import Final
+from typing import Final, NamedTuple
 
 MAX_ROWS: Final = 1 << 24
 MAX_BYTES: Final = 1 << 30
@@ -16,41 +16,63 @@ _CONTINUED: Final = b"\xff\xff\xff\xff"
 _SCHEMA, _DICTIONARY, _BATCH = 1, 2, 3
 _HEADS: Final = {_SCHEMA, _DICTIONARY, _BATCH}
 _MESSAGES: Final = 100_000
+_SIZE: Final = struct.Struct("<q")
 
 
 class BadStream(ValueError):
     """The bytes are no Arrow IPC stream, or say sizes that they cannot hold."""
 
 
-def check_stream(block: bytes) -> None:
-    """Raise BadStream unless every message and buffer lies within `block` and unpacks to at most MAX_BYTES."""
+class Stream(NamedTuple):
+    """Where the parts of a sound stream lie in its bytes, and how many rows they hold."""
+
+    schema_end: int
+    end: int
+    """Of the last batch: what follows says no more than that it was the last."""
+    rows: int
+    plain: bool
+    """Whether it holds batches and nothing else, so that streams of one schema can be read as one."""
+
+
+def check_stream(block: bytes) -> Stream:
+    """The parts of a stream. Raises BadStream unless every message and buffer lies within `block` and unpacks to at most MAX_BYTES."""
     try:
-        _check(block)
+        return _check(block)
     except struct.error:
         raise BadStream("a length or offset points outside of the block") from None
 
 
-def _check(block: bytes) -> None:
-    at, unpacked, first = 0, 0, True
+def _check(block: bytes) -> Stream:
+    at = unpacked = schema_end = rows = 0
+    plain = True
     for _ in range(_MESSAGES):
-        if at == len(block) and not first:
-            return
+        if at == len(block) and schema_end:
+            return Stream(schema_end, at, rows, plain)
         if block[at : at + 4] != _CONTINUED:
             raise BadStream("a message does not begin where one was expected")
         [size] = struct.unpack_from("<i", block, at + 4)
-        if size == 0 and not first:
-            return
+        if size == 0 and schema_end:
+            return Stream(schema_end, at, rows, plain)
         body = at + 8 + size
         if size <= 0 or body > len(block):
             raise BadStream("a message is longer than the block")
         head, header, length = _message(block[at + 8 : body])
-        if head not in _HEADS or (head == _SCHEMA) != first or not 0 <= length <= len(block) - body:
+        if (
+            head not in _HEADS
+            or (head == _SCHEMA) == bool(schema_end)
+            or not 0 <= length <= len(block) - body
+        ):
             raise BadStream("a message is of an unknown kind, out of turn, or longer than the block")
-        if head != _SCHEMA:
-            unpacked += _batch(header if head == _BATCH else header.table(1), block[body : body + length])
+        at = body + length
+        if head == _SCHEMA:
+            schema_end = at
+            continue
+        batch = header if head == _BATCH else header.table(1)
+        unpacked += _batch(batch, block, body, length)
+        rows += batch.number(0, "<q") if head == _BATCH else 0
+        plain = plain and head == _BATCH
         if unpacked > MAX_BYTES:
             raise BadStream(f"the block unpacks to more than {MAX_BYTES} bytes")
-        at, first = body + length, False
     raise BadStream("too many messages")
 
 
@@ -108,24 +130,24 @@ def _message(metadata: bytes) -> tuple[int, _Table, int]:
     return message.number(1, "<B"), message.table(2), message.number(3, "<q")
 
 
-def _batch(batch: _Table, body: bytes) -> int:
-    """Bytes that a record batch unpacks to."""
+def _batch(batch: _Table, block: bytes, body: int, held: int) -> int:
+    """Bytes that a record batch unpacks to, whose buffers are the `held` bytes of the block from `body` on."""
     if not 0 <= batch.number(0, "<q") <= MAX_ROWS:
         raise BadStream(f"a batch has more than {MAX_ROWS} rows")
     nodes, buffers, variadic = batch.numbers(1, 2), batch.numbers(2, 2), batch.numbers(4, 1)
-    if not all(0 <= number <= MAX_ROWS for number in nodes):
+    if nodes and not 0 <= min(nodes) <= max(nodes) <= MAX_ROWS:
         raise BadStream(f"a column has more than {MAX_ROWS} values")
     if not all(0 <= count <= len(buffers) for count in variadic):
         raise BadStream("a column has more buffers than there are")
     unpacked, compressed = 0, batch.has(3)
     for offset, length in zip(buffers[::2], buffers[1::2], strict=True):
-        if offset < 0 or length < 0 or offset + length > len(body):
+        if offset < 0 or length < 0 or offset + length > held:
             raise BadStream("a buffer lies outside of its message")
-        size = length
         if compressed and length:
-            [size] = struct.unpack_from("<q", body, offset)
+            [size] = _SIZE.unpack_from(block, body + offset)
             if size < -1 or length < 8:
                 raise BadStream("a compressed buffer has no size")
-            size = length - 8 if size == -1 else size
-        unpacked += size
+            unpacked += length - 8 if size == -1 else size
+        else:
+            unpacked += length
     return unpacked
