@@ -76,13 +76,13 @@ def list_rows(  # noqa: PLR0917
     if as_json:
         typer.echo(json.dumps({"events": total, "rows": shown}, default=str))
         return
-    table = Table("known at", "state", "reasons", "event", title=f"{total:,} events, {len(shown):,} shown")
+    console = Console(highlight=False, soft_wrap=True)  # an id is there to be pasted, so never cut
+    console.print(f"{total:,} events, {len(shown):,} shown")
     for row in shown:
-        what = Text(row["id"] + "\n", style="bold", overflow="fold")
-        what.append(_one_line(row), style="not bold")
-        reasons = "\n".join(row["reasons"]) or row["kind"]
-        table.add_row(f"{row['known_at']:%Y-%m-%d %H:%M:%S}", row["state"], reasons, what)
-    Console().print(table)
+        reasons = ", ".join(row["reasons"]) or row["kind"]
+        console.print(Text(f"{row['known_at']:%Y-%m-%d %H:%M:%S}  {row['state']}  {reasons}"))
+        console.print(Text(f"  {row['id']}", style="bold"))
+        console.print(Text(f"  {_one_line(row)}"))
     if not total and chosen.reasons:
         typer.echo(
             "Nothing is in quarantine for that. `spearhead quarantine list --by reason --state all` counts what there is."

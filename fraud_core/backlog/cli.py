@@ -195,14 +195,17 @@ def _document(rows: Sequence[Backlog], settings: Settings) -> dict[str, Any]:
 
 
 def _table(rows: Sequence[Backlog], settings: Settings) -> Table:
-    table = Table("", "reader", box=None, pad_edge=False)
+    # Headers of two lines: with ones of one line, rows would lose their names on a terminal of 80 columns.
+    table = Table(box=None, pad_edge=False, collapse_padding=True)
+    for column in ("", "reader"):
+        table.add_column(column, no_wrap=True)
     for column in (
-        "events behind",
+        "events\nbehind",
         "oldest",
-        "arrived/s",
-        "drained/s",
-        "empty in",
-        "entries held",
+        "arrived\nper s",
+        "drained\nper s",
+        "empty\nin",
+        "entries\nheld",
         "pressure",
     ):
         table.add_column(column, justify="right", no_wrap=True)

@@ -1,5 +1,7 @@
 """The root of the command line: global options, commands of its own, and everything that other packages offer."""
 
+import io
+import sys
 from importlib.metadata import version as distribution_version
 from typing import Annotated, Any
 
@@ -79,4 +81,9 @@ def version() -> None:
 
 def main() -> None:
     """Entry point of the console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # a sign that a terminal lacks must not turn a proof into an error
+            stream.reconfigure(errors="replace")
     app()

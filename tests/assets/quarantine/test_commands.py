@@ -27,7 +27,12 @@ def rows(command: Command, *words: object) -> list[dict[str, object]]:
 
 
 def test_a_list_filters_counts_and_masks(  # noqa: PLR0917
-    command: Command, log: Log, lake: Lake, settings: Settings, refuse: Refuse, event: MakeEvent
+    command: Command,
+    log: Log,
+    settings: Settings,
+    refuse: Refuse,
+    event: MakeEvent,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert rows(command) == []
     origins = refuse([event(1, country="??"), event(2, country="!!", channel="fax"), b'{"card_id": "4111'])
@@ -47,8 +52,10 @@ def test_a_list_filters_counts_and_masks(  # noqa: PLR0917
     assert counts == {
         "events": 4, "by": "reason", "counts": {"country.enum": 2, "row.unparseable": 2, "channel.enum": 1},
     }  # fmt: skip
+    monkeypatch.setenv("COLUMNS", "80")
     text = command("list").stdout
     assert "country.enum" in text
+    assert all(f"  {origin}\n" in text for origin in origins), "an id is there to be pasted"
     assert "4111" not in text
     assert "acc_" not in text
     assert command("list", "--by", "mood").exit_code == 2

@@ -120,6 +120,28 @@ def test_the_doctor_speaks_of_stalled_and_far_readers(
     assert any("1003 events behind" in alarm for alarm in alarms(settings.changed(scorer_backlog_warn=1)))
 
 
+def test_every_row_is_named_on_a_terminal_of_80_columns(
+    command: Callable[..., SimpleNamespace], two_readers: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = command("backlog", "--over", "0.1").out.splitlines()
+    named = [line.split()[:2] for line in lines if line.strip()][2:]
+    assert ["transactions/0", "scorer"] in named
+    assert ["labels/0", "ingest"] in named
+    assert lines[1].split() == [
+        "reader",
+        "behind",
+        "oldest",
+        "per",
+        "s",
+        "per",
+        "s",
+        "in",
+        "held",
+        "pressure",
+    ]
+
+
 def test_the_command_prints_json_with_a_row_per_shard_and_reader(
     command: Callable[..., SimpleNamespace], two_readers: list[int]
 ) -> None:

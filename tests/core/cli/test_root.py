@@ -1,5 +1,6 @@
 """The root command: discovery, errors, version."""
 
+import io
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -7,6 +8,7 @@ from importlib.metadata import EntryPoint
 import pytest
 import redis
 import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
 from fraud_core.cli import app, discovery, root
@@ -31,6 +33,10 @@ def reach_redis() -> None:
 
 def fill_disk() -> None:
     raise OSError(28, "No space left on device", "/data/part-0.parquet")
+
+
+def prove() -> None:
+    Console().print("✓ Nothing is lost.")
 
 
 def stumble() -> None:
@@ -123,3 +129,14 @@ def test_an_unknown_command_is_a_usage_error() -> None:
     result = runner.invoke(app, ["no-such-command"])
     assert result.exit_code == 2
     assert "no-such-command" in result.stderr
+
+
+def test_a_terminal_that_lacks_a_sign_gets_another_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch, prove=f"{__name__}:prove")
+    monkeypatch.setattr(sys, "argv", ["spearhead", "prove"])
+    terminal = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(terminal, encoding="latin-1", write_through=True))
+    with pytest.raises(SystemExit) as left:
+        root.main()
+    assert left.value.code == 0
+    assert terminal.getvalue() == b"? Nothing is lost.\n"
