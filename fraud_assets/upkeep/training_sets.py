@@ -37,8 +37,9 @@ def remove_unused(lake: Lake, bundles: Path, keep_for: timedelta, now: datetime 
         folder, _, snapshot = name.partition("/")
         if folder != TRAINING_SETS or snapshot in named:
             continue
-        # By its data: upkeep writes checkpoints, which make its log look young.
-        changed = [at for path, _, at in files_of(lake, name) if not path.startswith("_delta_log")]
+        # By its data: upkeep writes checkpoints, which make its log look young. One without data is being written just now.
+        files = [(path.startswith("_delta_log"), at) for path, _, at in files_of(lake, name)]
+        changed = [at for in_log, at in files if not in_log] or [at for _, at in files]
         if max(changed, default=oldest) <= oldest:
             remove_table(lake, name)
             removed.append(name)

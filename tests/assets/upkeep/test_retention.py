@@ -4,10 +4,13 @@ import json
 import threading
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
 import pytest
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
 
 from fraud_assets.ingestion import run_ingest
 from fraud_assets.ingestion.retired import join_old_ranges, retire_old_days
@@ -108,6 +111,24 @@ def test_an_interrupted_pass_counts_for_nothing(
     assert verify(judged).ok
 
 
+def test_a_pass_whose_commit_was_made_though_the_store_refused_it_counts(
+    judged: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake, held, delete = open_lake(judged), rows(judged, "quarantine_transactions"), DeltaTable.delete
+
+    def unheard(table: DeltaTable, *arguments: Any, **options: Any) -> Any:
+        """As S3 does it: the answer gets lost, the request is sent again, and meets its own commit."""
+        done = delete(table, *arguments, **options)
+        if table.table_uri.rstrip("/").endswith("quarantine_transactions"):
+            raise CommitFailedError("Failed to commit transaction: 0")
+        return done
+
+    monkeypatch.setattr(DeltaTable, "delete", unheard)
+    assert retire_old_days(lake, "quarantine_transactions", keep_days=90, now=FAR, **QUARANTINE) == held
+    proof = verify(judged)
+    assert proof.ok, proof.problems
+
+
 @pytest.mark.slow
 def test_joined_ranges_of_the_ledger_prove_the_same(settings: Settings, tmp_path: Path) -> None:
     for _ in range(5):
@@ -186,6 +207,7 @@ def test_transactions_are_kept_for_as_long_as_features_look_back(judged: Setting
 
 def test_a_training_set_lives_as_long_as_a_bundle_or_candidate_names_it(settings: Settings) -> None:
     lake, bundles = open_lake(settings), settings.bundles_path
+    lake.create("training_sets/being_written", {"a": pl.Int64()})
     for name in ("released", "waiting", "handled", "unnamed"):
         table = lake.create(f"training_sets/{name}", {"a": pl.Int64()})
         lake.append(table, pl.DataFrame({"a": [1]}))
@@ -195,7 +217,8 @@ def test_a_training_set_lives_as_long_as_a_bundle_or_candidate_names_it(settings
     (bundles / "handles").mkdir()
     (bundles / "handles" / "model.json").write_text(json.dumps({"training_set": {"snapshot": "handled"}}))
     assert remove_unused(lake, bundles, timedelta(days=30)) == []
-    assert remove_unused(lake, bundles, timedelta(days=30), now=FAR) == ["training_sets/unnamed"]
+    gone = remove_unused(lake, bundles, timedelta(days=30), now=FAR)
+    assert gone == ["training_sets/being_written", "training_sets/unnamed"]
     assert table_names(lake) == [f"training_sets/{name}" for name in ("handled", "released", "waiting")]
 
 
