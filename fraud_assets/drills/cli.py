@@ -2,12 +2,19 @@
 
 import json
 import signal
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from fraud_core.settings import load_settings
+
+if TYPE_CHECKING:
+    from fraud_assets.drills.ingest import DrillResult
+    from fraud_assets.drills.state import StateDrillResult
 
 app = typer.Typer(
     name="drill",
@@ -37,24 +44,16 @@ def ingest(
     from fraud_assets.drills.ingest import drill_ingest
 
     console = Console(stderr=as_json)
-    # Asked to end, it ends its Valkey too, as after Ctrl-C.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+    with _ended_as_by_ctrl_c():
         result = drill_ingest(load_settings(), kills=kills, seed=seed, lake=lake, say=console.print)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    if as_json:
-        print(json.dumps(result.as_dict()))
-    else:
-        console.print(
-            f"[bold]{result.kills} runs and {result.broker_kills} brokers killed[/] in {result.seconds:.0f} s; {result.resumed} plans "
-            f"finished for the dead, {result.refused} commits refused to the second of two runs.\n{result.events} events: "
-            f"{result.valid} valid, {result.duplicates} duplicates, {result.quarantined} in quarantine; "
-            f"{result.lost} lost, {result.duplicated} doubled."
-        )
-        for problem in result.problems:
-            console.print(f"[red]✗[/] {problem}")
-    raise typer.Exit(0 if result.ok else 1)
+    _tell(
+        result,
+        f"[bold]{result.kills} runs and {result.broker_kills} brokers killed[/] in {result.seconds:.0f} s; {result.resumed} plans "
+        f"finished for the dead, {result.refused} commits refused to the second of two runs.\n{result.events} events: "
+        f"{result.valid} valid, {result.duplicates} duplicates, {result.quarantined} in quarantine; "
+        f"{result.lost} lost, {result.duplicated} doubled.",
+        as_json=as_json,
+    )
 
 
 @app.command("state")
@@ -81,19 +80,37 @@ def state_command(
             f"Losses were expected from {', '.join(LOSSES)}; found {', '.join(sorted(unknown))}."
         )
     console = Console(stderr=as_json)
-    with tempfile.TemporaryDirectory(prefix="spearhead-drill-") as folder:
+    with _ended_as_by_ctrl_c(), tempfile.TemporaryDirectory(prefix="spearhead-drill-") as folder:
         result = drill_state(
             load_settings(), folder=Path(folder), losses=chosen, rate=rate, calm_s=calm, say=console.print
         )
+    _tell(
+        result,
+        f"{result.requests} requests in {result.seconds:.0f} s, {result.degraded} answers degraded, {result.unanswered} without answer; "
+        f"longest fence {result.fence_ms:.0f} ms.\n{result.decisions} decisions in the lake, {result.lost_decisions} lost with "
+        f"Redis.\n{result.compared} vectors recomputed: [bold]{result.mismatches} values differ[/]; "
+        f"{result.entities_compared} entities compared, {result.entities_differing} differ.",
+        as_json=as_json,
+    )
+
+
+@contextmanager
+def _ended_as_by_ctrl_c() -> Iterator[None]:
+    """Asked to end, a drill ends its servers too."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _tell(result: "DrillResult | StateDrillResult", words: str, *, as_json: bool) -> NoReturn:
+    """Print the result, in words or as JSON, and leave with exit code 1 unless all is well."""
     if as_json:
         print(json.dumps(result.as_dict()))
     else:
-        console.print(
-            f"{result.requests} requests in {result.seconds:.0f} s, {result.degraded} answers degraded, {result.unanswered} without answer; "
-            f"longest fence {result.fence_ms:.0f} ms.\n{result.decisions} decisions in the lake, {result.lost_decisions} lost with "
-            f"Redis.\n{result.compared} vectors recomputed: [bold]{result.mismatches} values differ[/]; "
-            f"{result.entities_compared} entities compared, {result.entities_differing} differ."
-        )
+        console = Console()
+        console.print(words)
         for problem in result.problems:
-            console.print(f"[red]✗[/] {problem}")
+            console.print(Text.assemble(("✗ ", "red"), problem))
     raise typer.Exit(0 if result.ok else 1)

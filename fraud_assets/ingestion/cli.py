@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
 from fraud_core.settings import load_settings
 
@@ -75,7 +76,7 @@ def verify(
         console = Console()
         console.print(table)
         for problem in result.problems:
-            console.print(f"[red]✗[/] {problem}")
+            console.print(Text.assemble(("✗ ", "red"), problem))
         for entity, count in result.unlogged_updates.items():
             console.print(
                 f"[yellow]![/] {count} updates of the online state of {entity} have no decision in the lake: payments that failed "

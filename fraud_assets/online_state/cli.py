@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from fraud_assets.lake import open_lake
 from fraud_assets.online_state.build import OnStep
@@ -123,7 +124,7 @@ def status(as_json: AsJson = False) -> None:
 def _show_status(found: dict[str, Any]) -> None:
     console = Console()
     if found["problem"]:
-        console.print(f"[red]✗[/] {found['problem']}", soft_wrap=True)
+        console.print(Text.assemble(("✗ ", "red"), found["problem"]), soft_wrap=True)
     plain = {
         name: value
         for name, value in found.items()
@@ -185,5 +186,5 @@ def verify(
             f"fast to be compared"
         )
         for difference in found.differences:
-            console.print(f"[red]✗[/] {difference}", soft_wrap=True)
+            console.print(Text.assemble(("✗ ", "red"), difference), soft_wrap=True)
     raise typer.Exit(0 if found.ok else 1)
