@@ -5,7 +5,7 @@ Keys are compared eight bytes at a time. How positions are kept within a row: sc
 
 # numba compiles this file: its functions carry no types and are written out flat.
 # mypy: ignore-errors
-# ruff: noqa: C901, PLR0917, PLR1714, SIM109
+# ruff: noqa: C901, PLR0917, PLR1714
 
 import numpy as np
 
@@ -23,35 +23,10 @@ from fraud_core.contracts.scan_bytes import (
     eight,
     text_end,
 )
+from fraud_core.contracts.scan_nested import boolean_end, nested_end, null_end
 from fraud_core.contracts.scan_numbers import number_end, real, whole
 from fraud_core.contracts.scan_times import day_of, instant
 from fraud_core.contracts.scanner import ABSENT, CAREFUL, CLEAN, CLEAN_IF_UTF8, NUMBERS
-
-
-@compiled
-def _nested_end(data, at, end):
-    """Position after a balanced object; the reader that follows checks what is inside."""
-    depth, high = 0, False
-    while at < end:
-        byte = data[at]
-        if byte == QUOTE:
-            at, more, _ = text_end(data, at)
-            high = high or more
-            if at < 0:
-                return -1, high
-            continue
-        if byte == OPEN or byte == OPEN_LIST:
-            depth += 1
-            if depth > 64:
-                return -1, high
-        elif byte == CLOSE or byte == CLOSE_LIST:
-            depth -= 1
-            if depth == 0:
-                return at + 1, high
-        elif byte == NEWLINE or byte >= 128:
-            return -1, high
-        at += 1
-    return -1, high
 
 
 @compiled
@@ -62,7 +37,7 @@ def _list_end(data, at, kind):
         return at + 1, high
     while True:
         if data[at] == 110:
-            at = _null_end(data, at)
+            at = null_end(data, at)
         elif kind == NUMBERS:
             at = number_end(data, at)
         elif data[at] == QUOTE:
@@ -78,26 +53,6 @@ def _list_end(data, at, kind):
         if data[at] != COMMA:
             return -1, high
         at = blank(data, at + 1)
-
-
-@compiled
-def _null_end(data, at):
-    return at + 4 if data[at + 1] == 117 and data[at + 2] == 108 and data[at + 3] == 108 else -1
-
-
-@compiled
-def _boolean_end(data, at):
-    if data[at] == 116:
-        return at + 4 if data[at + 1] == 114 and data[at + 2] == 117 and data[at + 3] == 101 else -1
-    if (
-        data[at] != 102
-        or data[at + 1] != 97
-        or data[at + 2] != 108
-        or data[at + 3] != 115
-        or data[at + 4] != 101
-    ):
-        return -1
-    return at + 5
 
 
 @compiled
@@ -149,7 +104,7 @@ def _row(data, at, end, row, names, wholes, reals, places, spans, seen):
         kind = kinds[field]
         slot = slots[field]
         if data[at] == 110:
-            at = _null_end(data, at)
+            at = null_end(data, at)
         elif kind == 0:
             if data[at] != QUOTE:
                 return CAREFUL
@@ -169,7 +124,7 @@ def _row(data, at, end, row, names, wholes, reals, places, spans, seen):
                 places[slot, row] = begin
         elif kind == 3:
             truth = data[at] == 116
-            at = _boolean_end(data, at)
+            at = boolean_end(data, at)
             wholes[slot, row] = np.int64(truth)
         elif kind == 4 or kind == 5:
             if data[at] != QUOTE:
@@ -188,7 +143,7 @@ def _row(data, at, end, row, names, wholes, reals, places, spans, seen):
             if kind == 6:
                 if data[at] != OPEN:
                     return CAREFUL
-                at, more = _nested_end(data, at, end)
+                at, more = nested_end(data, at)
             else:
                 if data[at] != OPEN_LIST:
                     return CAREFUL

@@ -55,3 +55,19 @@ def test_a_mangled_payload_is_read_alike(stream: str, compact: bool) -> None:
         assert rows(parsed.frame, contract) == rows(frame, contract)
 
     alike()
+
+
+@pytest.mark.parametrize(
+    "inserted", [b"\\", b",", b"}", b"]", b":", b'"', b"x", b"[", b"{", b" 1", b"null", b"\n", b"-", b"0"]
+)
+def test_whatever_is_put_between_two_bytes_is_read_alike(inserted: bytes) -> None:
+    contract = CONTRACTS.decisions
+    plain = json.dumps(
+        {**contract.example(), "seqs": {"account": [1, {}, []], "x": [True, None, "a\\"]}}
+    ).encode()
+    payloads = [plain[:at] + inserted + plain[at:] for at in range(len(plain))]
+    payloads += [plain[:at] + plain[at + 1 :] for at in range(len(plain))]
+    parsed = parse_json(contract, payloads)
+    frame, found = read_carefully(contract, payloads)
+    assert dict(parsed.found) == dict(found)
+    assert rows(parsed.frame, contract) == rows(frame, contract)
