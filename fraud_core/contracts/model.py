@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fraud_core.contracts.event import EventCheck
     from fraud_core.contracts.rules import Check
     from fraud_core.contracts.scanner import Scanner
-    from fraud_core.contracts.screen import TextScreen
+    from fraud_core.contracts.screen import Screen
 
 FieldType = Literal["string", "integer", "number", "boolean", "timestamp", "date", "array", "object"]
 Pii = Literal["none", "pseudonym", "personal"]
@@ -208,7 +208,7 @@ class Contract:
         return Scanner(self)
 
     @cached_property
-    def screens(self) -> "tuple[TextScreen, ...]":
+    def screens(self) -> "tuple[Screen, ...]":
         """The coarse look at texts that comes before the checks of a large batch."""
         from fraud_core.contracts.screen import screens_of
 

@@ -11,7 +11,51 @@ from fraud_core.contracts.memory import byte_at, half_at, word_at
 
 ALLOWED, CARD = 1, 2
 
+_INLINE = 12
+"""Bytes of a text that lie in its view."""
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)
+
 _compiled = numba.njit(cache=True, nogil=True)
+
+
+@_compiled
+def choices(views):
+    """A table by which `screen_choices` knows the texts of these views (rows of two words): open, and half empty."""
+    size = 2
+    while size < 2 * len(views):
+        size *= 2
+    table = np.zeros((size, 3), dtype=np.uint64)
+    for row in range(len(views)):
+        slot = _slot(views[row, 0], views[row, 1], size)
+        while table[slot, 2]:
+            slot = (slot + 1) & (size - 1)
+        table[slot, 0], table[slot, 1], table[slot, 2] = views[row, 0], views[row, 1], 1
+    return table
+
+
+@_compiled
+def _slot(low, high, size):
+    return np.int64(((low ^ (high * _SPREAD)) * _SPREAD) >> np.uint64(40)) & (size - 1)
+
+
+@_compiled
+def screen_choices(present, views, offset, table, suspect):
+    """Mark in `suspect` each text (Arrow's string views) that is none of those that `table` was made of."""
+    size = len(table)
+    for row in range(suspect.size):
+        place = offset + row
+        if present and not (byte_at(present + (place >> 3)) >> (place & 7)) & 1:
+            continue
+        view = views + 16 * place
+        low, high = np.uint64(word_at(view)), np.uint64(word_at(view + 8))
+        known = False
+        if half_at(view) <= _INLINE:
+            slot = _slot(low, high, size)
+            while table[slot, 2] and not known:
+                known = table[slot, 0] == low and table[slot, 1] == high
+                slot = (slot + 1) & (size - 1)
+        if not known:
+            suspect[row] = True
 
 
 @_compiled

@@ -72,6 +72,24 @@ def test_other_patterns_are_left_to_the_exact_check(contract: Contract, pattern:
     assert screens_of(text_field(contract, pattern)) == ()
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    texts=st.lists(st.none() | st.sampled_from(["EUR", "eur", "EU", "EURO", "", "x" * 12, "x" * 13, "\0", "é"]) | st.text(max_size=14)),
+    allowed=st.sets(st.sampled_from(["EUR", "EU", "", "x" * 12, "\0", "é"]), min_size=1),
+)  # fmt: skip
+def test_of_few_choices_exactly_the_others_are_suspected(
+    contract: Contract, texts: list[str | None], allowed: set[str]
+) -> None:
+    mine = text_field(contract, "", enum=tuple(sorted(allowed)), min_length=None, max_length=None)
+    (screen,) = screens_of(mine)
+    whole = pl.Series("transaction_id", texts, dtype=pl.String)
+    for column in (whole, pl.concat([whole[:3], whole[3:]], rechunk=False), whole[2:]):
+        expected = [text is not None and text not in allowed for text in column.to_list()]
+        assert suspects((screen,), column.to_frame()).tolist() == expected
+    assert screen.codes <= {each.code for each in mine.checks}
+    assert screens_of(text_field(contract, "", enum=("x" * 13,))) == ()
+
+
 @settings(deadline=None, max_examples=8)
 @given(texts=st.lists(st.tuples(values, values, values), min_size=1, max_size=20))
 def test_a_screened_batch_gets_the_verdict_of_one_that_is_not(
