@@ -254,7 +254,8 @@ def _bounds(table: DeltaTable) -> list[str]:
 
 def _configuration(statistics: Sequence[str]) -> dict[str, str | None]:
     configuration: dict[str, str | None] = {
-        "delta.checkpointInterval": "100",
+        # Every plan opens its tables anew and reads each commit since the last checkpoint.
+        "delta.checkpointInterval": "20",
         # Upkeep and every compaction remove the past of the log sooner: opening and committing list what is there.
         "delta.logRetentionDuration": "interval 1 days",
         "delta.deletedFileRetentionDuration": "interval 1 days",
