@@ -1,11 +1,8 @@
 """Whether the online state has to be made anew without anybody asking: it was there, and Redis lost it."""
 
-from redis.exceptions import RedisError
-
 from fraud_assets.lake import Lake
 from fraud_assets.online_state.epochs import epoch_registry, past_rebuilds
-from fraud_core.errors import StateError
-from fraud_core.features import FeatureSet, OnlineState, open_state_client
+from fraud_core.features import FeatureSet, OnlineState, state_client
 from fraud_core.features.handover import lost_key
 from fraud_core.settings import Settings
 
@@ -18,15 +15,9 @@ def lost_state(settings: Settings, lake: Lake, features: FeatureSet) -> str | No
     """
     if not epoch_registry(lake):
         return None
-    try:
-        client = open_state_client(settings)
-        try:
-            keys = OnlineState(client, features, settings.namespace).calls
-            epoch, withdrawn = client.get(keys.epoch_key), client.get(lost_key(keys.epoch_key))
-        finally:
-            client.close()
-    except RedisError as error:
-        raise StateError(f"Whether the online state is lost cannot be seen: {error}. Check Redis.") from error
+    with state_client(settings, "Whether the online state is lost cannot be seen") as client:
+        keys = OnlineState(client, features, settings.namespace).calls
+        epoch, withdrawn = client.get(keys.epoch_key), client.get(lost_key(keys.epoch_key))
     if epoch is None:
         return (
             withdrawn.decode()

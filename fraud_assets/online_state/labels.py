@@ -17,7 +17,7 @@ from fraud_core.features import (
     LabelsApplied,
     OnlineState,
     label_effects,
-    open_state_client,
+    state_client,
     up_to,
 )
 from fraud_core.log import Shard
@@ -34,8 +34,7 @@ def push_label_effects(
 
     Raises StateError when there is no online state or Redis cannot be reached; then the next push does it all.
     """
-    client = open_state_client(settings)
-    try:
+    with state_client(settings, "The online state could not be told of labels") as client:
         state = OnlineState(client, features, settings.namespace)
         state.load()
         while True:
@@ -48,8 +47,6 @@ def push_label_effects(
                 remember_pushed(client, settings.namespace, epoch, reached)
                 return applied
             # A new epoch took over meanwhile, and knows its labels up to other offsets: look from there.
-    finally:
-        client.close()
 
 
 def _push(state: OnlineState, lake: Lake, contracts: Contracts, before: Ends) -> LabelsApplied:

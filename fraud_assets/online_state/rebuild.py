@@ -34,7 +34,7 @@ from fraud_core.features import (
     OnlineState,
     Rebuilt,
     epoch_record,
-    open_state_client,
+    state_client,
     sweep_epochs,
     up_to,
     write_states,
@@ -73,20 +73,15 @@ def rebuild_state(
     failure ladder. `rate`: keys written a second, 0 for as many as possible. Raises StateError when Redis cannot be
     reached, another rebuild is under way, or the fence was too short; the present epoch then stays.
     """
-    client = open_state_client(settings)
-    try:
+    with state_client(
+        settings, "The rebuild stopped, the old state stands; run again, it goes on where it was"
+    ) as client:
         work = _Rebuild(settings, lake, log, contracts, features, client)
         work.pace, work.on_step = Pace(rate), on_step or unseen
         work.failpoint = failpoint or armed(settings.failpoint, STATE_FAILPOINTS)
         with work.lease.held():
             work.failpoint("state_leased")
             return work.run(reason)
-    except RedisError as error:
-        raise StateError(
-            f"The rebuild stopped, the old state stands: {error}. Check Redis, then run it again: it goes on where it was."
-        ) from error
-    finally:
-        client.close()
 
 
 class _Rebuild:

@@ -2,15 +2,13 @@
 
 from typing import Any
 
-from redis.exceptions import RedisError
-
 from fraud_assets.lake import Lake
 from fraud_assets.online_state.condition import lost_state
 from fraud_assets.online_state.epochs import past_rebuilds
 from fraud_assets.online_state.labels import held_ends, pushed_ends
 from fraud_assets.online_state.plan import PlanStore
 from fraud_core.errors import StateError
-from fraud_core.features import FeatureSet, OnlineState, open_state_client
+from fraud_core.features import FeatureSet, OnlineState, state_client
 from fraud_core.features.handover import lease_key
 from fraud_core.features.server import read_facts
 from fraud_core.log import SCORER, Log
@@ -25,16 +23,8 @@ def state_status(settings: Settings, lake: Lake, log: Log, features: FeatureSet)
 
     Raises StateError when Redis cannot be reached.
     """
-    try:
-        client = open_state_client(settings)
-        try:
-            return _status(client, settings, lake, log, features)
-        finally:
-            client.close()
-    except RedisError as error:
-        raise StateError(
-            f"The online state cannot be asked: {error}. Check Redis at SPEARHEAD_REDIS_URL."
-        ) from error
+    with state_client(settings) as client:
+        return _status(client, settings, lake, log, features)
 
 
 def _status(client: Any, settings: Settings, lake: Lake, log: Log, features: FeatureSet) -> dict[str, Any]:

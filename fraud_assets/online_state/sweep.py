@@ -1,10 +1,7 @@
 """Keys of the online state that no epoch needs any more."""
 
-from redis.exceptions import RedisError
-
 from fraud_assets.online_state.plan import PlanStore
-from fraud_core.errors import StateError
-from fraud_core.features import FeatureSet, OnlineState, open_state_client, sweep_epochs
+from fraud_core.features import FeatureSet, OnlineState, state_client, sweep_epochs
 from fraud_core.settings import Settings
 
 
@@ -13,15 +10,10 @@ def sweep_abandoned(settings: Settings, features: FeatureSet, most: int = 200_00
 
     They are what rebuilds left that died and were never gone on with, and what was on its way to an epoch as it was replaced.
     """
-    client = open_state_client(settings)
-    try:
+    with state_client(settings, "Abandoned epochs could not be swept") as client:
         epoch_key = OnlineState(client, features, settings.namespace).calls.epoch_key
         current, plan = client.get(epoch_key), PlanStore(client, epoch_key).load()
         if current is None:
             return 0
         keep = {int(current), *([plan.epoch] if plan else [])}
         return sweep_epochs(client, settings.namespace, keep=keep, most=most)
-    except RedisError as error:
-        raise StateError(f"Abandoned epochs could not be swept: {error}. Check Redis.") from error
-    finally:
-        client.close()

@@ -21,12 +21,11 @@ from fraud_assets.online_state.epochs import epoch_registry
 from fraud_assets.online_state.history import LiveHistory
 from fraud_assets.online_state.tail import Tail
 from fraud_core.contracts import Contracts
-from fraud_core.errors import StateError
 from fraud_core.features import (
     EntityFeatures,
     FeatureSet,
     OnlineState,
-    open_state_client,
+    state_client,
     up_to,
     write_states,
 )
@@ -76,15 +75,10 @@ def verify_state(
     seed: int = 1,
 ) -> StateProof:
     """Compare `sample` entities of each kind (0: all). Raises StateError where there is no state to compare."""
-    client = open_state_client(settings)
-    try:
+    with state_client(settings, "The online state cannot be compared") as client:
         state = OnlineState(client, features, settings.namespace)
         state.load()
         return _Verify(settings, lake, log, contracts, state).run(sample, seed)
-    except RedisError as error:
-        raise StateError(f"The online state cannot be compared: {error}. Check Redis.") from error
-    finally:
-        client.close()
 
 
 class _Verify:

@@ -5,7 +5,7 @@ its asyncio twin) applies single events to state in Redis; `rebuild` makes that 
 """
 
 from fraud_core.features.calls import Applied, EntityFeatures, LabelsApplied
-from fraud_core.features.connect import open_state_client
+from fraud_core.features.connect import state_client
 from fraud_core.features.declaration import load_features
 from fraud_core.features.feature_set import Feature, FeatureSet
 from fraud_core.features.labels import label_effects
@@ -30,9 +30,9 @@ __all__ = [
     "label_effects",
     "load_features",
     "next_epoch",
-    "open_state_client",
     "out_of_turn",
     "rebuild",
+    "state_client",
     "sweep_epochs",
     "up_to",
     "write_states",

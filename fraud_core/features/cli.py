@@ -101,28 +101,17 @@ def get(
     import time
     from datetime import UTC, datetime
 
-    from redis.exceptions import RedisError
-
     from fraud_core.contracts import load_contracts
-    from fraud_core.errors import StateError
-    from fraud_core.features import OnlineState, open_state_client
+    from fraud_core.features import OnlineState, state_client
     from fraud_core.features.declaration import load_features
 
     settings = load_settings()
     contracts = load_contracts(settings.contracts)
     features = load_features(contracts.features_path, contracts)
-    try:
-        client = open_state_client(settings)
-        try:
-            state = OnlineState(client, features, settings.namespace)
-            state.load()
-            found = state.read(entity, id, time.time_ns() // 1_000_000 if now else 0)
-        finally:
-            client.close()
-    except RedisError as error:
-        raise StateError(
-            f"The online state cannot be asked: {error}. Check Redis at SPEARHEAD_REDIS_URL."
-        ) from error
+    with state_client(settings) as client:
+        state = OnlineState(client, features, settings.namespace)
+        state.load()
+        found = state.read(entity, id, time.time_ns() // 1_000_000 if now else 0)
     values = {name: None if value != value else value for name, value in found.values.items()}  # noqa: PLR0124
     if as_json:
         plain = {"entity": entity, "id": id, "seen": found.seen, "epoch": found.epoch, "seq": found.seq}
