@@ -7,6 +7,7 @@ from fraud_assets.ingestion.pending import anything_pending
 from fraud_assets.lake import STREAMS, quarantine_of
 from fraud_assets.orchestration.ingestion.assets import Drive, ingest
 from fraud_assets.orchestration.quality.checks import report_checks
+from fraud_assets.orchestration.run_statuses import UNFINISHED
 from fraud_core.settings import load_settings
 
 ingest_job = dg.define_asset_job(
@@ -16,14 +17,6 @@ ingest_job = dg.define_asset_job(
     - dg.AssetSelection.checks(*report_checks),
     description="Bring the log into the lake.",
 )
-
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 GROUP_TAG = "spearhead/ingest_group"

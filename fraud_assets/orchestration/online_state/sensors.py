@@ -5,18 +5,11 @@ import dagster as dg
 from fraud_assets.lake import open_lake
 from fraud_assets.online_state.condition import lost_state
 from fraud_assets.orchestration.online_state.schedules import state_rebuild
+from fraud_assets.orchestration.run_statuses import UNFINISHED
 from fraud_core.contracts import load_contracts
 from fraud_core.errors import SpearheadError
 from fraud_core.features import load_features
 from fraud_core.settings import load_settings
-
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 @dg.sensor(
