@@ -14,11 +14,21 @@ SLOTS = 16384
 
 def start_cluster(folder: Path) -> tuple[list[subprocess.Popen[bytes]], list[int]]:
     """Start it and return when all slots are served: processes, ports."""
-    ports, processes = free_ports(3), []
-    for port in ports:
+    free, processes = free_ports(6), []
+    ports, buses = (
+        free[:3],
+        free[3:],
+    )  # by itself a node talks to others 10,000 ports above: taken, or no port at all
+    for port, bus in zip(ports, buses, strict=True):
         home = folder / str(port)
         home.mkdir()
-        command = [*valkey_command(home, port, appendfsync="no"), "--cluster-enabled", "yes"]
+        command = [
+            *valkey_command(home, port, appendfsync="no"),
+            "--cluster-enabled",
+            "yes",
+            "--cluster-port",
+            str(bus),
+        ]
         processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
     for place, port in enumerate(ports):
         wait_ready(f"redis://127.0.0.1:{port}/0")
@@ -27,9 +37,9 @@ def start_cluster(folder: Path) -> tuple[list[subprocess.Popen[bytes]], list[int
             node.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
             node.execute_command("CLUSTER", "SET-CONFIG-EPOCH", place + 1)
     with redis.Redis(port=ports[0]) as node:
-        for port in ports[1:]:
-            node.execute_command("CLUSTER", "MEET", "127.0.0.1", port)
-    deadline = time.monotonic() + 30
+        for port, bus in zip(ports[1:], buses[1:], strict=True):
+            node.execute_command("CLUSTER", "MEET", "127.0.0.1", port, bus)
+    deadline = time.monotonic() + 60
     for port in ports:
         with redis.Redis(port=port) as node:
             while (
