@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from fraud_core.errors import PlatformError
+from fraud_core.log import Log, open_log
 from fraud_core.log.kafka_broker import KafkaBroker
 from fraud_core.log.valkey import start_valkey
 from fraud_core.settings import Settings, load_settings
@@ -50,6 +51,14 @@ def cluster_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def settings(tmp_path: Path, valkey_url: str) -> Settings:
     """Settings with everything under `tmp_path` and the log in a real, empty Valkey."""
     return load_settings(_env_file=None, home=tmp_path / "home", redis_url=valkey_url)
+
+
+@pytest.fixture
+def log(settings: Settings) -> Iterator[Log]:
+    """The log of the test's own settings."""
+    opened = open_log(settings)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="session")

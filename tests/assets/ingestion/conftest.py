@@ -3,7 +3,7 @@
 import json
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import pytest
 
 from fraud_assets.lake import Lake, open_lake
 from fraud_core.contracts import Contracts, load_contracts
-from fraud_core.log import Log, open_log
 from fraud_core.settings import PACKAGED_CONTRACTS, Settings
 
 MakeEvent = Callable[..., bytes]
@@ -95,13 +94,6 @@ def decision(contracts: Contracts, event: MakeEvent) -> MakeEvent:
         ).encode()
 
     return make
-
-
-@pytest.fixture
-def log(settings: Settings) -> Iterator[Log]:
-    opened = open_log(settings)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

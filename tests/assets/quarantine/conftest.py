@@ -1,7 +1,7 @@
 """A quarantine with events to work on."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from fraud_assets.lake import Lake, open_lake
 from fraud_assets.quarantine import Mapping, load_mapping
 from fraud_assets.quarantine.cli import app
 from fraud_core.contracts import Contracts, load_contracts
-from fraud_core.log import Log, json_entry, open_log
+from fraud_core.log import Log, json_entry
 from fraud_core.settings import PACKAGED_CONTRACTS, Settings
 
 MakeEvent = Callable[..., bytes]
@@ -39,13 +39,6 @@ def event(contracts: Contracts) -> MakeEvent:
         return json.dumps({**example, "transaction_id": f"tx-{number:08d}", **amounts, **fields}).encode()
 
     return make
-
-
-@pytest.fixture
-def log(settings: Settings) -> Iterator[Log]:
-    opened = open_log(settings)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import polars as pl
@@ -14,18 +14,11 @@ from fraud_core.backlog.checks import alarms, check_backlog
 from fraud_core.backlog.cli import app, backlog
 from fraud_core.cli.discovery import load_command
 from fraud_core.errors import LogError
-from fraud_core.log import Log, block_entry, json_entry, open_log
+from fraud_core.log import Log, block_entry, json_entry
 from fraud_core.log.shards import check_shards
 from fraud_core.settings import Settings
 
 pytestmark = pytest.mark.valkey
-
-
-@pytest.fixture
-def log(settings: Settings) -> Iterator[Log]:
-    opened = open_log(settings)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The log on a Redis Cluster: where its keys are, what it says of one that is in motion, and who else uses the address."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,6 @@ def settings(tmp_path: Path, cluster_session: str) -> Settings:
     return load_settings(
         _env_file=None, home=tmp_path, redis_url=cluster_session, shards=8, namespace=f"n{tmp_path.name}"
     )
-
-
-@pytest.fixture
-def log(settings: Settings) -> Iterator[Log]:
-    opened = open_log(settings)
-    yield opened
-    opened.close()
 
 
 def test_shards_lie_on_several_nodes_and_all_keys_of_one_on_the_same(settings: Settings, log: Log) -> None:

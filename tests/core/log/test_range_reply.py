@@ -1,21 +1,11 @@
 """A large read of Redis takes another way than small ones, and says the same."""
 
-from collections.abc import Iterator
-
 import polars as pl
 import pytest
 
-from fraud_core.log import Log, block_entry, json_entry, open_log
-from fraud_core.settings import Settings
+from fraud_core.log import Log, block_entry, json_entry
 
 pytestmark = pytest.mark.valkey
-
-
-@pytest.fixture
-def log(settings: Settings) -> Iterator[Log]:
-    opened = open_log(settings)
-    yield opened
-    opened.close()
 
 
 def test_what_is_read_in_one_piece_is_what_is_read_in_many(log: Log) -> None:

@@ -2,7 +2,6 @@
 
 import json
 from base64 import b64decode
-from collections.abc import Iterator
 
 import polars as pl
 import pytest
@@ -16,13 +15,6 @@ from fraud_core.log.shards import check_shards, shards_note
 from fraud_core.settings import Settings
 
 pytestmark = pytest.mark.valkey
-
-
-@pytest.fixture
-def log(settings: Settings) -> Iterator[Log]:
-    opened = open_log(settings)
-    yield opened
-    opened.close()
 
 
 def entries(count: int, start: int = 0) -> list[Entry]:

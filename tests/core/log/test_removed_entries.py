@@ -8,21 +8,13 @@ import pytest
 import redis
 
 from fraud_core.errors import LostRange
-from fraud_core.log import Entry, Log, json_entry, open_log
+from fraud_core.log import Entry, Log, json_entry
 from fraud_core.log.redis_ids import to_id
 from fraud_core.log.redis_streams import RedisLog
 from fraud_core.log.valkey import start_valkey
-from fraud_core.settings import Settings
 
 pytestmark = pytest.mark.valkey
 KEY = "spearhead:log:{transactions.0}"
-
-
-@pytest.fixture
-def log(settings: Settings) -> Iterator[Log]:
-    opened = open_log(settings)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
