@@ -72,7 +72,7 @@ def duckdb_windows(file: Path, time: str, windows: Sequence[Window]) -> dict[str
         for (key, window_ms), name in names.items()
     )
     with duckdb.connect() as connection:
-        connection.execute(f"CREATE TABLE events AS SELECT * FROM read_parquet('{file}')")  # noqa: S608
+        connection.execute(f"CREATE TABLE events AS SELECT * FROM read_parquet('{file}')")  # noqa: S608 (our own names)
         with Used() as used:
-            connection.execute(f"CREATE TABLE found AS SELECT {', '.join(columns)} FROM events WINDOW {over}")  # noqa: S608
+            connection.execute(f"CREATE TABLE found AS SELECT {', '.join(columns)} FROM events WINDOW {over}")  # noqa: S608 (our own names)
     return used.figures

@@ -190,6 +190,6 @@ def _difference(live: EntityFeatures, folded: EntityFeatures) -> str:
         f"{name} {value!r} online, {folded.values[name]!r} in the fold"
         for name, value in live.values.items()
         if value != folded.values[name]
-        and not (value != value and folded.values[name] != folded.values[name])  # noqa: PLR0124
+        and not (value != value and folded.values[name] != folded.values[name])  # noqa: PLR0124 (NaN alone differs from itself)
     ]
     return "; ".join(names[:3])

@@ -112,7 +112,7 @@ def get(
         state = OnlineState(client, features, settings.namespace)
         state.load()
         found = state.read(entity, id, time.time_ns() // 1_000_000 if now else 0)
-    values = {name: None if value != value else value for name, value in found.values.items()}  # noqa: PLR0124
+    values = {name: None if value != value else value for name, value in found.values.items()}  # noqa: PLR0124 (NaN is absent)
     if as_json:
         plain = {"entity": entity, "id": id, "seen": found.seen, "epoch": found.epoch, "seq": found.seq}
         times = {"clock_ms": found.clock_ms, "as_of_ms": found.as_of_ms or None}

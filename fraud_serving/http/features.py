@@ -56,7 +56,7 @@ def document(features: FeatureSet, found: EntityFeatures) -> dict[str, Any]:
         "seq": found.seq,
         "clock": _text(found.clock_ms),
         "as_of": _text(found.as_of_ms) if found.as_of_ms else None,
-        "features": {name: None if value != value else value for name, value in found.values.items()},  # noqa: PLR0124
+        "features": {name: None if value != value else value for name, value in found.values.items()},  # noqa: PLR0124 (NaN is absent)
         "needs_payment": list(found.asking),
         "feature_set_hash": features.hash,
     }

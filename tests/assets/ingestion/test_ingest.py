@@ -196,7 +196,7 @@ def test_a_fresh_run_per_plan_and_one_long_run_agree(
     assert verdicts[0] == verdicts[1]
 
 
-def test_a_decision_becomes_a_row_of_two_tables(  # noqa: PLR0917
+def test_a_decision_becomes_a_row_of_two_tables(
     settings: Settings, log: Log, lake: Lake, event: MakeEvent, decision: MakeEvent, contracts: Contracts
 ) -> None:
     log.append("transactions", [json_entry(event(1)), json_entry(event(9))])

@@ -221,7 +221,7 @@ def begun(settings: Settings, log: Log, contracts: Contracts, payloads: list[byt
         shard_ingest(settings, log, contracts, killed_at("after_quarantine_commit")).step(1 << 62, 100)
 
 
-def test_a_contract_that_became_stricter_between_two_commits_changes_no_verdict(  # noqa: PLR0917
+def test_a_contract_that_became_stricter_between_two_commits_changes_no_verdict(
     settings: Settings,
     log: Log,
     lake: Lake,

@@ -136,7 +136,7 @@ def test_features_read_a_new_field_as_null_where_rows_are_older(
         (("maximum: 10000000000,", "maximum: 500,"), "2.0.0", "spearhead contracts accept transactions"),
     ],
 )
-def test_a_breaking_change_is_refused_before_anything_is_written(  # noqa: PLR0917
+def test_a_breaking_change_is_refused_before_anything_is_written(
     settings: Settings,
     log: Log,
     lake: Lake,

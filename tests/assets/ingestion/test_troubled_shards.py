@@ -89,7 +89,7 @@ def test_a_shard_that_cannot_go_on_stops_no_other_and_is_told_at_the_end(
 
 @pytest.mark.parametrize("until", ["end", "some time"])
 @pytest.mark.parametrize("kind", [LogUnavailable, LogError])
-def test_a_shard_whose_server_is_away_or_refuses_stops_no_other_and_is_told_at_the_end(  # noqa: PLR0917
+def test_a_shard_whose_server_is_away_or_refuses_stops_no_other_and_is_told_at_the_end(
     settings: Settings,
     log: Log,
     lake: Lake,

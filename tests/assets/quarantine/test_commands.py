@@ -26,7 +26,7 @@ def rows(command: Command, *words: object) -> list[dict[str, object]]:
     return found
 
 
-def test_a_list_filters_counts_and_masks(  # noqa: PLR0917
+def test_a_list_filters_counts_and_masks(
     command: Command,
     log: Log,
     settings: Settings,
@@ -142,7 +142,7 @@ def test_a_wrong_id_is_refused_with_what_an_id_looks_like(
     assert isinstance(command("replay", missing, "--actor", "ann").exception, DataFileError)
 
 
-def test_a_replay_may_wait_for_the_verdict(  # noqa: PLR0917
+def test_a_replay_may_wait_for_the_verdict(
     command: Command, settings: Settings, lake: Lake, refuse: Refuse, event: MakeEvent, tmp_path: Path
 ) -> None:
     refuse([event(1, country="UK")])

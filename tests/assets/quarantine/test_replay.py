@@ -59,7 +59,7 @@ def larger_amounts(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_mapping_repairs_what_would_pass_and_leaves_the_rest_open(  # noqa: PLR0917
+def test_a_mapping_repairs_what_would_pass_and_leaves_the_rest_open(
     settings: Settings, lake: Lake, refuse: Refuse, event: MakeEvent, steps: Steps, tmp_path: Path,
 ) -> None:  # fmt: skip
     euros = {"amount_minor": None, "amount_base_minor": None, "currency": "EUR"}
@@ -147,7 +147,7 @@ def test_an_event_of_history_keeps_its_time_and_any_other_is_known_from_its_retu
     assert known["tx-00000002"].timestamp() * 1000 >= began_ms
 
 
-def test_what_was_sent_again_meanwhile_does_not_come_back_too(  # noqa: PLR0917
+def test_what_was_sent_again_meanwhile_does_not_come_back_too(
     settings: Settings, lake: Lake, log: Log, refuse: Refuse, event: MakeEvent,
     steps: Steps,
 ) -> None:  # fmt: skip
@@ -162,7 +162,7 @@ def test_what_was_sent_again_meanwhile_does_not_come_back_too(  # noqa: PLR0917
     )
 
 
-def test_an_event_that_is_refused_again_is_worked_on_as_the_same_event(  # noqa: PLR0917
+def test_an_event_that_is_refused_again_is_worked_on_as_the_same_event(
     settings: Settings, lake: Lake, log: Log, refuse: Refuse, event: MakeEvent,
     steps: Steps, tmp_path: Path,
 ) -> None:  # fmt: skip
@@ -196,7 +196,7 @@ steps:
         pytest.param(REPLAY_FAILPOINTS * 5, True, marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
     ],
 )
-def test_a_replay_killed_at_any_step_brings_each_event_back_once(  # noqa: PLR0917
+def test_a_replay_killed_at_any_step_brings_each_event_back_once(
     settings: Settings, lake: Lake, refuse: Refuse, event: MakeEvent, tmp_path: Path, steps: Steps,
     failpoints: tuple[str, ...], *, ingested_between: bool,
 ) -> None:  # fmt: skip
@@ -299,7 +299,7 @@ def test_nothing_is_brought_back_or_set_aside_by_accident(command: Command, lake
         assert "--all" in str(result.exception)
 
 
-def test_an_entry_of_an_unknown_framing_comes_back_once_its_framing_is_known(  # noqa: PLR0917
+def test_an_entry_of_an_unknown_framing_comes_back_once_its_framing_is_known(
     settings: Settings,
     lake: Lake,
     log: Log,

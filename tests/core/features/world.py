@@ -155,7 +155,7 @@ class World:
     labels: pl.DataFrame
 
 
-def make_world(  # noqa: PLR0917
+def make_world(
     seed: int, size: int, payers: int = 4, shops: int = 3, span_h: float = 24.0, pauses: bool = True
 ) -> World:
     """A random history; the seed decides everything."""
