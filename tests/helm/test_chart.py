@@ -20,6 +20,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "everything": {
         "image": {"pullSecrets": [{"name": "pull"}], "tag": "1.2.3"},
         "contracts": {"configMap": "own-contracts"},
+        "redis": {"tls": {"existingSecret": "redis-tls"}},
+        "kafka": {
+            "existingSecret": "kafka",
+            "tls": {"existingSecret": "kafka-tls", "clientCertificate": True},
+        },
         "lake": {
             "uri": "s3://lake/spearhead",
             "quarantineKeySecret": "quarantine",
@@ -101,6 +106,8 @@ def test_every_manifest_is_valid_kubernetes(chart: helm.Chart, variant: str, ver
         {"serving": {"replicas": 0}},
         {"triton": {"modelControl": "none"}},
         {"redis": {"existingSecret": ""}},
+        {"redis": {"tls": {"existingSecret": "ca", "clientCert": True}}},
+        {"kafka": {"tls": {"existingSecret": "", "clientCertificate": True}}},
         {"lake": {"uri": "ftp://lake"}},
         {"serving": {"resources": {"limit": {"cpu": "1"}}}},
         {"settings": {"SPEARHEAD_SEED": "1"}},
@@ -228,6 +235,30 @@ def test_what_a_pod_refers_to_exists_in_the_chart(chart: helm.Chart) -> None:
             and service["spec"]["selector"].items() <= each["spec"]["template"]["metadata"]["labels"].items()
         ]
         assert len(targets) == 1, service["metadata"]["name"]
+
+
+def test_certificates_lie_where_the_settings_say_in_every_pod_that_has_the_settings(
+    chart: helm.Chart,
+) -> None:
+    documents = rendered(chart, VARIANTS["everything"])
+    settings = pick(documents, "ConfigMap", "demo-spearhead-settings")["data"]
+    files = {name: value for name, value in settings.items() if value.startswith("/etc/spearhead/tls/")}
+    assert files == {
+        "SPEARHEAD_REDIS_CA": "/etc/spearhead/tls/redis/ca.crt",
+        "SPEARHEAD_KAFKA_CA": "/etc/spearhead/tls/kafka/ca.crt",
+        "SPEARHEAD_KAFKA_CERTIFICATE": "/etc/spearhead/tls/kafka/tls.crt",
+        "SPEARHEAD_KAFKA_KEY": "/etc/spearhead/tls/kafka/tls.key",
+    }
+    run = container_context(documents)["k8s"]["run_k8s_config"]
+    pods = [(spec["containers"][0], spec["volumes"]) for spec in pod_specs(documents)]
+    pods.append((run["container_config"], run["pod_spec_config"]["volumes"]))
+    told = [(container, volumes) for container, volumes in pods if "envFrom" in container]
+    assert len(told) == 5
+    for container, volumes in told:
+        places = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+        secrets = {each["name"]: each["secret"]["secretName"] for each in volumes if "secret" in each}
+        assert secrets[places["/etc/spearhead/tls/redis"]] == "redis-tls"
+        assert secrets[places["/etc/spearhead/tls/kafka"]] == "kafka-tls"
 
 
 def test_triton_gets_its_gpus_and_the_others_none(chart: helm.Chart) -> None:

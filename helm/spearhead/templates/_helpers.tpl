@@ -94,6 +94,14 @@ capabilities:
   configMap:
     name: {{ . }}
 {{- end }}
+{{- range $store := list "redis" "kafka" }}
+{{- with (get $.Values $store).tls.existingSecret }}
+- name: tls-{{ $store }}
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "spearhead.volumeMounts" -}}
@@ -107,6 +115,13 @@ capabilities:
 - name: contracts
   mountPath: /etc/spearhead/contracts
   readOnly: true
+{{- end }}
+{{- range $store := list "redis" "kafka" }}
+{{- if (get $.Values $store).tls.existingSecret }}
+- name: tls-{{ $store }}
+  mountPath: /etc/spearhead/tls/{{ $store }}
+  readOnly: true
+{{- end }}
 {{- end }}
 {{- end }}
 
