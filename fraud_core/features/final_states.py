@@ -1,6 +1,7 @@
 """The state that a history leaves, as the bytes that the state functions would have written: for the rebuild."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,8 +17,9 @@ from fraud_core.features.layout import (
     record_bytes,
     record_parts,
 )
-from fraud_core.features.offline import History, Sorted, filter_bits, fold_buckets
-from fraud_core.features.plan import NULL, EntityPlan, Layout
+from fraud_core.features.lists import COUNT_BYTES, ORDERED_BYTES, TOTAL_BYTES, orders, windows
+from fraud_core.features.offline import History, Sorted, filter_bits, fold_buckets, fold_list
+from fraud_core.features.plan import NULL, EntityPlan, Layout, Slot, SlotKind
 from fraud_core.features.rings import (
     MEASURE_BYTES,
     SKETCH_BYTES,
@@ -72,13 +74,46 @@ def entity_states(
 
 def _lists(history: History, plan: EntityPlan, ordered: Sorted) -> Iterator[bytes]:
     records = _records(history, plan, ordered)
-    starts, clock = ordered.starts, ordered.clock
-    headers = _headers(history, plan, ordered)
+    headers = np.concatenate([_headers(history, plan, ordered), _totals(history, plan, ordered)], axis=1)
+    numbers = {source: history.columns[source][ordered.rows] for source in plan.numbers}
+    bits = filter_bits(history, plan)[ordered.rows] if plan.filters else None
     for e in range(len(ordered.ids)):
-        begin, end = int(starts[e]), int(starts[e + 1])
+        begin, end = int(ordered.starts[e]), int(ordered.starts[e + 1])
         first = max(begin, end - plan.rule.cap)
-        first += int(np.searchsorted(clock[first:end], clock[end - 1] - plan.rule.horizon_ms, side="right"))
-        yield headers[e].tobytes() + records[first:end][::-1].tobytes()
+        clock = ordered.clock[first:end]
+        values = []
+        for order in orders(plan):
+            assert order.input is not None
+            inside = first + int(np.searchsorted(clock, clock[-1] - order.window_ms, side="right"))
+            mine = numbers[order.input][inside:end]
+            counts = mine != NULL
+            if order.where and bits is not None:
+                counts &= (bits[inside:end] >> plan.filters.index(order.where) & 1).astype(bool)
+            values.append(_low_bytes(np.sort(mine[counts]), ORDERED_BYTES).tobytes())
+        first += int(np.searchsorted(clock, clock[-1] - plan.rule.horizon_ms, side="right"))
+        yield headers[e].tobytes() + records[first:end][::-1].tobytes() + b"".join(values)
+
+
+def _totals(history: History, plan: EntityPlan, ordered: Sorted) -> Bytes:
+    """uint8[entities, bytes]: what each window holds after the last event, which is what the fold answers to that event."""
+    laid = windows(plan)
+    events = [Slot(SlotKind.COUNT, window.window_ms) for window in laid]
+    filled = [replace(order, kind=SlotKind.FILLED) for order in orders(plan)]
+    totals = [slot for window in laid for slot in window.totals]
+    slots = tuple(dict.fromkeys((*plan.slots, *events, *filled, *totals)))
+    answers = np.full((len(slots), len(ordered.ids)), NULL, np.int64)
+    owner = np.repeat(np.arange(len(ordered.ids)), np.diff(ordered.starts))
+    no_label = np.full(len(ordered.rows), NULL, np.int64)
+    fold_list(history, replace(plan, slots=slots), ordered, no_label, owner, answers)
+
+    def of(wanted: list[Slot]) -> list[Ints]:
+        return [answers[slots.index(slot)] for slot in wanted]
+
+    numbers = [
+        np.ascontiguousarray(total, "<f8").view(np.uint8).reshape(-1, TOTAL_BYTES) for total in of(totals)
+    ]
+    counts = [[_low_bytes(count, COUNT_BYTES) for count in of(wanted)] for wanted in (events, filled)]
+    return np.concatenate([*counts[0], *numbers, *counts[1]], axis=1)
 
 
 def _rings(history: History, plan: EntityPlan, ordered: Sorted) -> Iterator[bytes]:

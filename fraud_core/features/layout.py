@@ -1,4 +1,4 @@
-"""How one entity's state lies in bytes: a header, then a list of events (newest first) or rings of buckets (rings.py).
+"""How one entity's state lies in bytes: a header, then a list of events (lists.py) or rings of buckets (rings.py).
 
 Read and written by the state functions (lua_lists.py, lua_rings.py) and by the rebuild; little-endian, without padding.
 """
@@ -17,7 +17,7 @@ from fraud_core.features.plan import (
     SlotKind,
 )
 
-HEADER_VERSION = 4
+HEADER_VERSION = 5
 """Part of the state's hash: raise it when the bytes or the generated functions change their meaning."""
 GRACE_MS = 86_400_000
 """How long a state outlives its horizon, so that an event that comes this late finds what the offline fold finds."""
@@ -96,9 +96,3 @@ def life_ms(rule: EntityRule) -> int:
 def record_bytes(plan: EntityPlan) -> int:
     """Size of one remembered event."""
     return 6 + sum(part.bytes for part in record_parts(plan))
-
-
-def list_bytes(plan: EntityPlan) -> int:
-    """Most bytes that a list of events can take."""
-    assert plan.rule.layout == Layout.LIST
-    return header_bytes(plan) + plan.rule.cap * record_bytes(plan)

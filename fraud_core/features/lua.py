@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection
 
 from fraud_core.features.layout import LABEL_BYTES, LABEL_FORMAT, LABELS_VALID_AT
-from fraud_core.features.lua_lists import list_function
+from fraud_core.features.lua_lists import SEARCHES, list_function
 from fraud_core.features.lua_read import with_reader
 from fraud_core.features.lua_rings import most_zeros, ring_function
 from fraud_core.features.lua_steps import argument_bytes
@@ -128,7 +128,7 @@ def labels_function_name(state_hash: str) -> str:
 
 def library(plans: Collection[EntityPlan], state_hash: str, answer_ttl_s: int) -> str:
     """Source of the whole library, for FUNCTION LOAD."""
-    parts = [_PRELUDE.format(library=library_name(state_hash), zeros=most_zeros(plans))]
+    parts = [_PRELUDE.format(library=library_name(state_hash), zeros=most_zeros(plans)), SEARCHES]
     for number, plan in enumerate(plans):
         make = list_function if plan.rule.layout == Layout.LIST else ring_function
         parts.append(f"folds[{number}] = {make(plan)}\nsizes[{number}] = {argument_bytes(plan)}")

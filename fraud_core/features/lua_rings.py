@@ -16,10 +16,9 @@ from fraud_core.features.layout import (
 )
 from fraud_core.features.lua_steps import (
     argument_lines,
-    empty_slots,
     filtered,
     label_lines,
-    packed_slots,
+    packed,
     square_limbs,
 )
 from fraud_core.features.plan import (
@@ -78,6 +77,7 @@ def ring_function(plan: EntityPlan) -> str:
     header = (offsets or [cells_at])[0]
     columns = [f"s[{4 + place}]" for place in range(len(label_columns(plan)))]
     carried = [f"s[{places.carried + place}]" for place in range(len(plan.carried))]
+    slots = ["s[1]", *_slot_values(plan, places, columns)]
     lines = [
         "function(key, labels_key, packed, at)",
         *argument_lines(plan),
@@ -96,18 +96,17 @@ def ring_function(plan: EntityPlan) -> str:
         "  s[1] = s[1] + 1",
         "  s[2] = t",
         *label_lines(plan, "s[3]", columns),
-        empty_slots(plan, "s[1]"),
-        *_carried_lines(plan, carried),
+        *_carried_lines(carried),
         *_add_lines(plan, places),
         *[
             line
             for number, sketch in enumerate(sketches(plan))
             for line in _sketch_lines(plan, places, offsets, number, sketch, cells_at)
         ],
-        *_answer_lines(plan, places, offsets, columns),
+        *_clean_answers(plan, offsets, columns),
         f"  call('SETRANGE', key, 0, pack('{format_}', unpack_table(s, 1, {places.count})))",
         *_life_lines(plan),
-        packed_slots(plan),
+        f"  return {packed(['d'] * len(slots), slots)}",
         "end",
     ]
     return "\n".join(lines)
@@ -244,12 +243,9 @@ def _sweep_lines(plan: EntityPlan, number: int, ring: Ring, cells_at: int) -> li
     return [*lines, "      end"]
 
 
-def _carried_lines(plan: EntityPlan, carried: list[str]) -> list[str]:
-    """Answer with the previous event's values, then remember this one's."""
-    lines = []
-    for k, slot in enumerate(plan.slots):
-        if slot.kind == SlotKind.CARRIED and slot.input:
-            lines.append(f"  out[{k + 2}] = {carried[plan.carried.index(slot.input)]}")
+def _carried_lines(carried: list[str]) -> list[str]:
+    """Keep the previous event's values for the answer, then remember this one's."""
+    lines = [f"  local was_k{place} = {value}" for place, value in enumerate(carried)]
     return lines + [f"  {value} = k{place}" for place, value in enumerate(carried)]
 
 
@@ -327,47 +323,56 @@ def _sketch_lines(  # noqa: PLR0917
     return [f"  {filtered(plan, sketch.where, f'if {c} ~= NULL then {step} end')}"]
 
 
-def _answer_lines(plan: EntityPlan, places: _Places, offsets: list[int], columns: list[str]) -> list[str]:
+def _slot_values(plan: EntityPlan, places: _Places, columns: list[str]) -> list[str]:
+    """An expression per slot."""
     measures = measure_places(plan)
     remembered = dict(zip(label_columns(plan), columns, strict=True))
-    lines = []
-    for k, slot in enumerate(plan.slots):
-        out = f"  out[{k + 2}] ="
+    found = []
+    for place, slot in enumerate(plan.slots):
         if slot.kind == SlotKind.CLOCK:
-            lines.append(f"{out} t")
+            found.append("t")
         elif slot.kind == SlotKind.PREVIOUS:
-            lines.append(f"{out} previous")
+            found.append("previous")
+        elif slot.kind == SlotKind.CARRIED and slot.input:
+            found.append(f"was_k{plan.carried.index(slot.input)}")
         elif slot.kind == SlotKind.CLEAN:
-            lines += _clean_lines(plan, offsets, slot, k + 2, remembered[Slot(SlotKind.FRAUD_NEWEST)])
+            found.append(f"clean{place}")
         elif slot.kind in LABEL_KINDS:
-            lines.append(f"{out} {remembered[slot]}")
+            found.append(remembered[slot])
         elif slot.kind == SlotKind.MAX:
             total = f"s[{places.totals[measures[slot]]}]"
-            lines.append(f"{out} {total} ~= 0 and {total} - {MAX_BIAS} or NULL")
-        elif slot.kind != SlotKind.CARRIED:
-            lines.append(f"{out} s[{places.totals[measures[slot]]}]")
-    return lines
+            found.append(f"({total} ~= 0 and {total} - {MAX_BIAS} or NULL)")
+        else:
+            found.append(f"s[{places.totals[measures[slot]]}]")
+    return found
 
 
-def _clean_lines(plan: EntityPlan, offsets: list[int], slot: Slot, place: int, newest: str) -> list[str]:
-    """Events in the whole buckets after the fraud's own and before that of the moment `older_than` ago."""
+def _clean_answers(plan: EntityPlan, offsets: list[int], columns: list[str]) -> list[str]:
+    """Events in the whole buckets after the fraud's own and before that of the moment `older_than` ago: `clean3` for slot 3."""
+    wanted = [(place, slot) for place, slot in enumerate(plan.slots) if slot.kind == SlotKind.CLEAN]
+    if not wanted:
+        return []
+    newest = columns[label_columns(plan).index(Slot(SlotKind.FRAUD_NEWEST))]
     number = next(number for number, ring in enumerate(rings(plan)) if ring.clean)
     ring, at = rings(plan)[number], offsets[number]
     n, size = ring.buckets, ring.bucket_bytes
-    return [
-        f"  out[{place}] = NULL",
-        f"  if {newest} ~= NULL then",
-        f"    local ago = t - {slot.window_ms}",
-        f"    local after, before = {_bucket(ring.width_ms, newest)}, {_bucket(ring.width_ms, 'ago')}",
-        f"    local oldest, clean = {_bucket(ring.width_ms)} - {n}, 0",
-        "    if after < oldest then after = oldest end",
-        "    if before > after + 1 then",
-        f"      local all = call('GETRANGE', key, {at}, {at + n * size - 1})",
-        "      for b = after + 1, before - 1 do",
-        f"        local q = b % {n} * {size} + 1",
-        f"        if q < #all then clean = clean + unpack_struct('<{ring.format}', all, q) end",
-        "      end",
-        "    end",
-        f"    out[{place}] = clean",
-        "  end",
-    ]
+    lines = []
+    for place, slot in wanted:
+        lines += [
+            f"  local clean{place} = NULL",
+            f"  if {newest} ~= NULL then",
+            f"    local ago = t - {slot.window_ms}",
+            f"    local after, before = {_bucket(ring.width_ms, newest)}, {_bucket(ring.width_ms, 'ago')}",
+            f"    local oldest, clean = {_bucket(ring.width_ms)} - {n}, 0",
+            "    if after < oldest then after = oldest end",
+            "    if before > after + 1 then",
+            f"      local all = call('GETRANGE', key, {at}, {at + n * size - 1})",
+            "      for b = after + 1, before - 1 do",
+            f"        local q = b % {n} * {size} + 1",
+            f"        if q < #all then clean = clean + unpack_struct('<{ring.format}', all, q) end",
+            "      end",
+            "    end",
+            f"    clean{place} = clean",
+            "  end",
+        ]
+    return lines

@@ -1,7 +1,11 @@
 """Pieces of generated Lua that both layouts share: inputs, filters, limbs of squares, label effects in force."""
 
+from collections.abc import Sequence
+
 from fraud_core.features.layout import FOREVER_MS, LABEL_BYTES, LABEL_FORMAT, label_columns
 from fraud_core.features.plan import EntityPlan, Filter, SlotKind
+
+_ARGUMENTS = 100
 
 
 def argument_lines(plan: EntityPlan) -> list[str]:
@@ -18,15 +22,13 @@ def argument_bytes(plan: EntityPlan) -> int:
     return 8 * (2 + len(argument_names(plan)))
 
 
-def empty_slots(plan: EntityPlan, seq: str) -> str:
-    """The table of answers at its full size, seq first: a table that grows is laid out anew again and again."""
-    return f"  local out = {{{', '.join([seq, *['0'] * len(plan.slots)])}}}"
-
-
-def packed_slots(plan: EntityPlan) -> str:
-    """The answers as doubles."""
-    count = len(plan.slots) + 1
-    return f"  return pack('<{'d' * count}', unpack_table(out, 1, {count}))"
+def packed(formats: Sequence[str], values: Sequence[str]) -> str:
+    """An expression: the values as bytes, some at a time, for a call takes at most 250 arguments."""
+    parts = []
+    for start in range(0, len(values), _ARGUMENTS):
+        some = slice(start, start + _ARGUMENTS)
+        parts.append(f"pack('<{''.join(formats[some])}', {', '.join(values[some])})")
+    return " .. ".join(parts)
 
 
 def argument_names(plan: EntityPlan) -> list[str]:
@@ -45,8 +47,9 @@ def filtered(plan: EntityPlan, where: Filter | None, step: str, bits: str = "bit
 def square_limbs(x: str) -> str:
     """Locals `high` and `low`: x² in limbs of 2^40."""
     return (
-        f"local q = {x} % 1048576; local p = ({x} - q) / 1048576; local c = 2 * p * q; local r = c % 1048576; "
-        "local high, low = p * p + (c - r) / 1048576, r * 1048576 + q * q"
+        f"local high, low = 0, {x} * {x}; if {x} < 0 or {x} >= 1048576 then local q = {x} % 1048576; "
+        f"local p = ({x} - q) / 1048576; local c = 2 * p * q; local r = c % 1048576; "
+        "high, low = p * p + (c - r) / 1048576, r * 1048576 + q * q end"
     )
 
 

@@ -201,13 +201,14 @@ def fold_entity(history: History, plan: EntityPlan, rows: Ints) -> Ints:
             kept = nothing.reshape(0, 0), nothing, nothing
             fold_buckets(history, plan, ordered, newest, places, out, kept)
         else:
-            _fold_list(history, plan, ordered, newest, places, out)
+            fold_list(history, plan, ordered, newest, places, out)
     return out[:, :-1]
 
 
-def _fold_list(  # noqa: PLR0917
+def fold_list(  # noqa: PLR0917
     history: History, plan: EntityPlan, ordered: Sorted, newest: Ints, places: Ints, out: Ints
 ) -> None:
+    """Fold the entities of `ordered` over lists, into the columns `places` of `out`; newest: see `fold`."""
     rows = ordered.rows
     numbers = _gather(history, plan.numbers, rows)
     carried = _gather(history, plan.carried, rows)

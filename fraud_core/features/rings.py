@@ -7,7 +7,8 @@ buckets (one, where N divides W). Everything in it counts whole; nothing else co
 
 from dataclasses import dataclass
 
-from fraud_core.features.layout import header_bytes, list_bytes
+from fraud_core.features.layout import header_bytes
+from fraud_core.features.lists import list_bytes
 from fraud_core.features.plan import (
     NUMBER_KINDS,
     SKETCH_CELLS,
