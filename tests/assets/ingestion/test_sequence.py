@@ -4,7 +4,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
+import pytest
 
+from fraud_assets.ingestion import sequence
 from fraud_assets.ingestion.sequence import unlogged_updates
 from fraud_assets.lake import Lake
 from fraud_core.contracts import load_contracts
@@ -69,3 +71,13 @@ def test_a_gap_is_found_across_a_pause_and_within_a_later_life(tmp_path: Path) -
     assert unlogged_updates(_lake(tmp_path / "later", later, [0, 13, 14]), CONTRACT, HORIZON) == {
         "account": 2
     }
+
+
+def test_gaps_are_the_same_however_many_pieces_are_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [(1, f"a{account}", seq) for account in range(9) for seq in (1, 2, 4)]
+    lake = _lake(tmp_path, rows)
+    assert unlogged_updates(lake, CONTRACT, HORIZON) == {"account": 9}
+    monkeypatch.setattr(sequence, "_PIECE", 4)
+    assert unlogged_updates(lake, CONTRACT, HORIZON) == {"account": 9}
