@@ -6,16 +6,23 @@ the bounds in the commit, so the files themselves hold none.
 """
 
 import contextlib
+import io
 import json
 import time
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import polars as pl
 from deltalake.transaction import AddAction, RemoveAction
+from obstore.exceptions import BaseError
+from obstore.store import ObjectStore
+
+from fraud_assets.lake.store import is_object_store, object_store
 
 _LARGE: Final = 20_000
 _LEVEL: Final = 1
@@ -37,27 +44,81 @@ def can_write(frame: pl.DataFrame, partition_by: Sequence[str], bounds: Collecti
     )
 
 
+class Files(Protocol):
+    """Where a table's data files lie. Raises OSError, or an error of polars."""
+
+    def write(self, name: str, rows: pl.DataFrame) -> int:
+        """Write a new file; returns its bytes. It is there whole, or is no part of anything."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+
+
+class _Folder:
+    """On a path."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def write(self, name: str, rows: pl.DataFrame) -> int:
+        path = self._root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _encode(rows, path)
+        return path.stat().st_size
+
+    def remove(self, name: str) -> None:
+        (self._root / name).unlink(missing_ok=True)
+
+
+class _Objects:
+    """In an object store: one put each, which is tried again as it is, since nobody else has its name."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def write(self, name: str, rows: pl.DataFrame) -> int:
+        file = io.BytesIO()
+        _encode(rows, file)
+        try:
+            self._store.put(name, file.getbuffer(), use_multipart=False)
+        except BaseError as error:
+            raise OSError(str(error)) from error
+        return file.tell()
+
+    def remove(self, name: str) -> None:
+        with contextlib.suppress(BaseError):
+            self._store.delete(name)
+
+
+def files_of(table_uri: str, options: Mapping[str, str]) -> Files:
+    """The data files of the table at an address, as delta-rs gives it."""
+    address = urlsplit(table_uri)
+    if is_object_store(table_uri) and address.scheme != "file":
+        return _Objects(object_store(table_uri, options))
+    return _Folder(Path(url2pathname(address.path)))
+
+
 def write_files(
-    root: Path, frame: pl.DataFrame, partition_by: Sequence[str], bounds: Collection[str]
+    files: Files, frame: pl.DataFrame, partition_by: Sequence[str], bounds: Collection[str]
 ) -> list[AddAction | RemoveAction]:
-    """Write `frame` beneath the table's folder, a file per day, and return what a commit needs to name them.
+    """Write `frame` beneath the table, a file per day, and return what a commit needs to name them.
 
     Raises OSError, or an error of polars; the files written by then are gone.
     """
-    written: list[Path] = []
+    written: list[str] = []
     try:
         actions: list[AddAction | RemoveAction] = []
         for partition, rows in _parts(frame, partition_by):
             folder = "".join(f"{name}={value}/" for name, value in partition.items())
             name = f"{folder}part-{uuid.uuid4().hex}.zstd.parquet"
-            written.append(root / name)
-            size = _write(root / name, rows)
+            written.append(name)
+            size = files.write(name, rows)
             statistics = json.dumps(_statistics(rows, bounds))
             actions.append(AddAction(name, size, partition, int(time.time() * 1000), True, statistics))
     except BaseException:
-        for path in written:
+        for name in written:
             with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
+                files.remove(name)
         raise
     return actions
 
@@ -75,12 +136,10 @@ def _parts(
     return [({name: str(day)}, rest.filter(frame[name] == day)) for day in days]
 
 
-def _write(path: Path, rows: pl.DataFrame) -> int:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _encode(rows: pl.DataFrame, place: Path | io.BytesIO) -> None:
     rows.write_parquet(
-        path, compression="zstd", compression_level=_LEVEL, statistics=False, row_group_size=rows.height
+        place, compression="zstd", compression_level=_LEVEL, statistics=False, row_group_size=rows.height
     )
-    return path.stat().st_size
 
 
 def _statistics(rows: pl.DataFrame, bounds: Collection[str]) -> dict[str, Any]:

@@ -7,16 +7,13 @@ opens a fresh handle, checks the version on it and passes that very handle to `a
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
-from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
-from fraud_assets.lake.data_files import can_write, write_files
-from fraud_assets.lake.store import is_object_store, probe_store, storage_options
+from fraud_assets.lake.data_files import can_write, files_of, write_files
+from fraud_assets.lake.store import probe_store, storage_options
 from fraud_assets.lake.writing import FrameStream, writer_for
 from fraud_core.errors import CommitRefused, LakeError
 from fraud_core.settings import Settings
@@ -128,7 +125,7 @@ class Lake:
         partition_by = table.metadata().partition_columns
         for attempt in range(_ATTEMPTS):
             try:
-                if not is_object_store(self.uri) and can_write(rows, partition_by, _bounds(table)):
+                if can_write(rows, partition_by, _bounds(table)):
                     self._add_files(table, rows, versions, partition_by)
                 else:
                     self._write(table, rows, versions, mode="append")
@@ -206,11 +203,10 @@ class Lake:
         versions: Mapping[str, int] | None,
         partition_by: Sequence[str],
     ) -> None:
-        root = Path(url2pathname(urlsplit(table.table_uri).path))
         with self._committing(table):
             # Whether a commit that failed is there after all cannot be known for certain: its files are vacuum's to remove.
             table.create_write_transaction(
-                write_files(root, frame, partition_by, _bounds(table)),
+                write_files(files_of(table.table_uri, self.options), frame, partition_by, _bounds(table)),
                 "append",
                 table.schema(),
                 list(partition_by),

@@ -7,6 +7,7 @@ when it honours `If-None-Match`, and one that ignores it loses rows without a wo
 import contextlib
 import uuid
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
@@ -18,7 +19,7 @@ from fraud_core.errors import LakeError, UnsafeStore
 from fraud_core.settings import Settings
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig
+    from obstore.store import ClientConfig, RetryConfig
 
 _PLAIN = "/!$&'()*+,;=:@"
 """Beside letters, digits and -_.~: what the address of a file holds as it is. polars looks for anything else under its escaped name."""
@@ -59,6 +60,9 @@ def object_store(uri: str, options: Mapping[str, str], *, hasty: bool = False) -
         return LocalStore(uri)
     address = urlsplit(uri)
     client: ClientConfig = {"allow_http": "allow_http" in options}
+    for name in ("timeout", "connect_timeout"):
+        if name in options:
+            client[name] = options[name]
     if hasty:
         client |= {"timeout": "10s", "connect_timeout": "5s"}
     return S3Store(
@@ -66,8 +70,14 @@ def object_store(uri: str, options: Mapping[str, str], *, hasty: bool = False) -
         prefix=address.path.strip("/") or None,
         config={name: value for name, value in options.items() if name.startswith("aws_")},  # type: ignore[arg-type]
         client_options=client,
-        retry_config={"max_retries": 2} if hasty else None,
+        retry_config={"max_retries": 2} if hasty else _patience(options),
     )
+
+
+def _patience(options: Mapping[str, str]) -> "RetryConfig | None":
+    """As patient as delta-rs is with the same options."""
+    seconds = options.get("retry_timeout", "").removesuffix("s")
+    return {"retry_timeout": timedelta(seconds=float(seconds))} if seconds else None
 
 
 def probe_store(settings: Settings) -> None:

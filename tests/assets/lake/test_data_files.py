@@ -7,8 +7,11 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from fraud_assets.lake import Lake, compact, data_files
+from fraud_assets.lake import Lake, compact, data_files, open_lake
+from fraud_assets.lake.store import object_store as object_store_of
 from fraud_core.errors import CommitRefused, LakeError
+from tests.assets.lake.faulty_store import faulty_store
+from tests.assets.lake.object_store import in_store
 
 ROWS = 24_000
 BOUNDS = ("id", "at", "number", "nothing")
@@ -102,16 +105,69 @@ def test_a_disk_that_fills_up_on_the_second_file_leaves_neither(
 ) -> None:
     lake = Lake(str(tmp_path))
     table(lake, "t", frame)
-    write = data_files._write
+    write = data_files._encode
 
-    def full(path: Path, rows: pl.DataFrame) -> int:
-        size = write(path, rows)
+    def full(rows: pl.DataFrame, path: Path) -> None:
+        write(rows, path)
         if "2026-01-02" in str(path):
             raise OSError(28, "No space left on device")
-        return size
 
-    monkeypatch.setattr(data_files, "_write", full)
+    monkeypatch.setattr(data_files, "_encode", full)
     with pytest.raises(LakeError, match="disk is full"):
         lake.append(lake.table("t"), frame)
     assert lake.scan("t").collect().height == 0
     assert not list((tmp_path / "t").rglob("*.parquet"))
+
+
+@pytest.mark.s3
+def test_in_an_object_store_a_large_append_is_what_it_is_on_a_path(
+    object_store: str, tmp_path: Path, frame: pl.DataFrame
+) -> None:
+    stored, on_path = open_lake(in_store(object_store, tmp_path)), Lake(str(tmp_path))
+    for lake in (stored, on_path):
+        table(lake, "t", frame)
+        lake.append(lake.table("t"), frame, {"shard": 7})
+        assert lake.committed(lake.table("t"), "shard") == 7
+    assert_frame_equal(stored.scan("t").sort("number").collect().select(frame.columns), frame)
+    assert_frame_equal(actions(stored, "t"), actions(on_path, "t"))
+    behind = stored.table("t")
+    stored.append(stored.table("t"), frame.head(1), {"shard": 8})
+    with pytest.raises(CommitRefused):
+        stored.append(behind, frame, {"shard": 8})
+    orphans = set(files_in(stored, "t")) - {
+        each.removeprefix(f"{stored.uri_of('t')}/") for each in stored.table("t").file_uris()
+    }
+    assert len(orphans) == 2, "what nobody committed lies there until vacuum comes"
+    compact(stored, "t")
+    stored.table("t").vacuum(0, dry_run=False, enforce_retention_duration=False, full=True)
+    assert not orphans & set(files_in(stored, "t"))
+    assert stored.scan("t").select(pl.len()).collect().item() == ROWS + 1
+
+
+def files_in(lake: Lake, name: str) -> list[str]:
+    """Paths of a table's data files, committed or not."""
+    store = object_store_of(lake.uri_of(name), lake.options)
+    return [
+        each["path"]
+        for part in store.list()
+        for each in part
+        if each["path"].endswith(".parquet") and "_delta_log" not in each["path"]
+    ]
+
+
+@pytest.mark.s3
+def test_data_files_outlast_a_store_that_errs_or_whose_answers_are_lost(
+    object_store: str, tmp_path: Path, frame: pl.DataFrame
+) -> None:
+    with faulty_store(object_store) as faulty:
+        lake = open_lake(in_store(faulty.endpoint, tmp_path, s3_timeout_s=1))
+        table(lake, "t", frame)
+        faulty.strike(("503", "PUT", "part-", 1), ("lost", "PUT", "part-", 1))
+        lake.append(lake.table("t"), frame, {"shard": 1})
+        assert faulty.struck == [1, 1]
+        assert_frame_equal(lake.scan("t").sort("number").collect().select(frame.columns), frame)
+        faulty.strike(("500", "PUT", "part-", 1_000_000))
+        with pytest.raises(LakeError, match="store answers"):
+            lake.append(lake.table("t"), frame, {"shard": 2})
+        faulty.strike()
+        assert lake.scan("t").select(pl.len()).collect().item() == ROWS
