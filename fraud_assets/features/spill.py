@@ -1,8 +1,11 @@
 """Rows on disk, by part: what a build cannot hold at once is put away a little at a time and read back part by part.
 
-A part's rows come back in the order in which they were added. Nothing here outlives the build: the folder goes with it.
+A part's rows come back in the order in which they were added. Nothing here outlives the build: the folder goes with it, and
+what a killed build left goes with the next one. A folder is in use as long as somebody holds the lock on the file in it.
 """
 
+import fcntl
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +20,9 @@ from fraud_core.settings import Settings
 
 PART: Final = "_part"
 """Column with the number of the part (Int32) that a row belongs to."""
+
+_PREFIX: Final = "spearhead-features-"
+_LOCK: Final = "in-use"
 
 
 @dataclass(frozen=True)
@@ -35,17 +41,44 @@ class Room:
     @contextmanager
     def folder(self) -> Iterator[Path]:
         """A folder of one build, removed at its end however it ends."""
+        parent = Path(self.temp or tempfile.gettempdir())
+        _sweep(parent)
         try:
-            made = tempfile.TemporaryDirectory(
-                prefix="spearhead-features-", dir=self.temp or None, ignore_cleanup_errors=True
-            )
+            made = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent, ignore_cleanup_errors=True)
         except OSError as error:
-            raise _failed(Path(self.temp or tempfile.gettempdir()), error) from error
-        with made as name:
+            raise _failed(parent, error) from error
+        with made as name, _in_use(Path(name)):
             yield Path(name)
 
 
 AMPLE: Final = Room()
+
+
+@contextmanager
+def _in_use(folder: Path) -> Iterator[None]:
+    """Hold the lock on a folder's file. It gets its name when the lock is held: no sweep finds it between."""
+    try:
+        file = (folder / f"{_LOCK}.new").open("w")
+    except OSError as error:
+        raise _failed(folder, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            (folder / f"{_LOCK}.new").rename(folder / _LOCK)
+        except OSError as error:
+            raise _failed(folder, error) from error
+        yield
+
+
+def _sweep(parent: Path) -> None:
+    """Remove the folders whose builds are gone."""
+    for lock in parent.glob(f"{_PREFIX}*/{_LOCK}"):
+        try:
+            with lock.open() as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(lock.parent, ignore_errors=True)
+        except OSError:  # in use, another's, or gone just now
+            continue
 
 
 class Spill:

@@ -1,5 +1,7 @@
 """A build that does not fit into memory is streamed, and gives the same bits: over random histories of everything that happens."""
 
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from datetime import date, timedelta
@@ -184,3 +186,25 @@ def test_small_days_share_a_chunk_large_ones_are_divided_and_every_day_is_in_one
     ]  # fmt: skip
     empty = Chunks.of(day, day, {}, most=10)
     assert (empty.count, [(b.first, b.last) for b in empty.blocks]) == (0, [(day, day)])
+
+
+def test_what_a_killed_build_left_goes_with_the_next_one_and_what_is_in_use_stays(tmp_path: Path) -> None:
+    room = Room(20_000, str(tmp_path))
+    code = (
+        "import sys, time; from fraud_assets.features import Room\n"
+        "with Room(20_000, sys.argv[1]).folder() as folder: print(folder, flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        left = Path(other.stdout.readline().strip())
+        (left / "rows").mkdir()
+        with room.folder() as mine, room.folder():
+            assert left.is_dir()
+            assert mine.is_dir()
+        other.kill()
+    assert left.is_dir()
+    with room.folder() as mine:
+        assert not left.exists()
+    assert not mine.exists()
