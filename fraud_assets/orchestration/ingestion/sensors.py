@@ -35,7 +35,9 @@ GROUP_TAG = "spearhead/ingest_group"
 def keep_ingesting(context: dg.SensorEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
     """Request a run for each group that has none under way; every attempt gets a key of its own."""
     settings = load_settings()
-    count = min(settings.ingest_groups, len(STREAMS) * settings.shards)
+    # On Kafka a stream has as many shards as its topic has partitions, whatever the setting says.
+    most = settings.ingest_groups if settings.log == "kafka" else len(STREAMS) * settings.shards
+    count = min(settings.ingest_groups, most)
     wanted = {str(group): group for group in (ShardGroup(number, count) for number in range(count))}
     for record in context.instance.get_run_records(
         dg.RunsFilter(job_name=ingest_job.name, statuses=UNFINISHED)

@@ -166,6 +166,14 @@ def test_each_group_of_shards_has_a_run_of_its_own(
         assert len(requests(keep_ingesting(tick(graph, instance)))) == 3
 
 
+def test_on_kafka_as_many_groups_run_as_are_wanted_whatever_the_setting_of_shards(
+    settings: Settings, graph: dg.Definitions, in_settings: Callable[[Settings], None]
+) -> None:
+    in_settings(settings.changed(log="kafka", kafka_servers="127.0.0.1:1", ingest_groups=8))
+    with dg.instance_for_test() as instance:
+        assert len(requests(keep_ingesting(tick(graph, instance)))) == 8
+
+
 def test_groups_divide_the_shards_and_ingest_everything_once(settings: Settings, run: Run) -> None:
     wide = settings.changed(shards=3)
     history = produce_past(wide, days=2)
