@@ -2,7 +2,7 @@
 
 A claim is one string per id: its state, the body's hash, then a lease or the stored answer. Finishing appends to the
 decisions stream and stores the answer in one step on the server, so a payment is logged exactly once however often it
-is sent, and whoever of two finishes second gets the first one's answer. Claim and shard share a hash tag, so both
+is sent, and whoever of two finishes second gets the first one's answer. Claim, shard and gate share a hash tag, so all
 stand in one slot of a cluster.
 
 Where the decisions' log is not in Redis (Kafka), one step cannot do both. Then the decision is *staged* beside the claim, appended,
@@ -163,7 +163,6 @@ class Claims:
 
     def __init__(self, namespace: str, shards: int | None, *, ttl_s: float, lease_ms: int = 1000) -> None:
         self._namespace = namespace
-        self._in_redis = shards is not None
         self.shards = shards or 1
         """Gates: one per shard of the decisions' log, or one for all where that is not in Redis."""
         self._process = token_hex(4)
@@ -250,8 +249,6 @@ class Claims:
 
     def _keys(self, event_id: str) -> tuple[str, str, str]:
         shard = self.shard(event_id)
-        if not self._in_redis:
-            return f"{self._namespace}:claim:{event_id}", "", gate_key(self._namespace, shard)
         tag = f"{{{STREAM}.{shard}}}"
         return (
             f"{self._namespace}:claim:{tag}:{event_id}",
