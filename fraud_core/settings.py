@@ -170,9 +170,9 @@ class Settings(BaseSettings):
     first_event_date: date = date(2018, 1, 1)
     """First daily partition of the features; earlier events stay in the lake and get no features."""
     feature_memory_mib: int = Field(4096, ge=64)
-    """MiB that a build of features may take for events and features; a larger one is streamed through a temporary folder."""
+    """MiB that a build of features or of the online state may take for events and features; the rest goes to a temporary folder."""
     feature_temp: str = ""
-    """Folder for what a streamed build of features puts away: some 500 bytes per event folded. Empty: the system's."""
+    """Folder for what such a build puts away: some 500 bytes per event folded, 1.5 kB for the online state. Empty: the system's."""
 
     state_fence_s: float = Field(2.0, ge=0.2, le=30)
     """Longest that a rebuild of the online state may keep decisions of the old epoch waiting while the new one takes over."""

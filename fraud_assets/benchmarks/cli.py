@@ -6,6 +6,7 @@ from fraud_assets.benchmarks.commits import commits
 from fraud_assets.benchmarks.features import features
 from fraud_assets.benchmarks.groups import groups
 from fraud_assets.benchmarks.ingest import ingest
+from fraud_assets.benchmarks.state import state
 
 app = typer.Typer(
     no_args_is_help=True, help="Measure this machine: speed, memory and what was lost, if anything."
@@ -14,6 +15,7 @@ app.command("commits")(commits)
 app.command("groups")(groups)
 app.command("ingest")(ingest)
 app.command("features")(features)
+app.command("state")(state)
 
 
 @app.callback()

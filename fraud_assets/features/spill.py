@@ -142,6 +142,6 @@ def _failed(folder: Path, error: Exception) -> FeatureError:
         else "Check the folder, or name another (SPEARHEAD_FEATURE_TEMP)"
     )
     return FeatureError(
-        f"A build of features could not write to its temporary folder {folder}: {text[:300]}. {advice}. More memory "
-        "(SPEARHEAD_FEATURE_MEMORY_MIB) needs less of it. The days that were not finished are as they were."
+        f"A build of features or of the online state could not write to its temporary folder {folder}: {text[:300]}. {advice}. "
+        "More memory (SPEARHEAD_FEATURE_MEMORY_MIB) needs less of it. Nothing unfinished is used: days and the online state are as they were."
     )

@@ -36,6 +36,8 @@ class RebuildPlan:
     """Into how many parts each entity kind is cut."""
     began_ms: int
     reason: str
+    cut_by: str = ""
+    """What tells which part an entity belongs to, see shelf.CUT_BY."""
 
     def to_json(self) -> str:
         """As text."""

@@ -2,23 +2,23 @@
 
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Final
 
 import polars as pl
 from deltalake import DeltaTable
 
+from fraud_assets.features.spill import Room
 from fraud_assets.lake import Lake, read_transactions, rows_of
 from fraud_assets.online_state.epochs import epoch_registry
+from fraud_assets.online_state.gathering import parts_for
 from fraud_assets.online_state.labels import Ends, ends_in, held_ends
 from fraud_assets.online_state.plan import RebuildPlan
+from fraud_assets.online_state.shelf import CUT_BY
 from fraud_assets.online_state.tail import register
 from fraud_core.contracts import Contracts
 from fraud_core.features import OnlineState, next_epoch, up_to
 from fraud_core.features.layout import GRACE_MS
 from fraud_core.log import SCORER, Log
 from fraud_core.settings import Settings
-
-ROWS_PER_PART: Final = 250_000
 
 
 def make_plan(  # noqa: PLR0917
@@ -39,8 +39,12 @@ def make_plan(  # noqa: PLR0917
     labelled = held_ends(lake, "labels")
     goes_on = _undecided_left(settings, lake, log, table, committed_ends(log, lake, table))
     ends = _read_ends(lake, table, goes_on)
-    known = read_transactions(lake, contracts.transactions).filter(up_to(ends))
-    count, latest = known.select(pl.len(), pl.col("known_at").max()).collect().row(0)
+    latest = read_transactions(lake, contracts.transactions).filter(up_to(ends))
+    newest = latest.select(pl.col("known_at").max()).collect(engine="streaming").item() or datetime.now(UTC)
+    read_from = newest - state.features.horizon - timedelta(milliseconds=GRACE_MS)
+    rows = lake.scan(table)
+    count = rows.filter(pl.col("known_at") >= read_from).select(pl.len()).collect(engine="streaming").item()
+    memory = Room.of(settings).memory
     return RebuildPlan(
         epoch=next_epoch(state, epoch_registry(lake)),
         replaces=replaces,
@@ -48,10 +52,11 @@ def make_plan(  # noqa: PLR0917
         ends=ends,
         goes_on=goes_on,
         labelled=labelled,
-        read_from=(latest or datetime.now(UTC)) - state.features.horizon - timedelta(milliseconds=GRACE_MS),
-        parts=max(1, -(-count // ROWS_PER_PART)),
+        read_from=read_from,
+        parts=parts_for(state.features, rows.collect_schema(), count, memory),
         began_ms=time.time_ns() // 1_000_000,
         reason=reason,
+        cut_by=CUT_BY,
     )
 
 

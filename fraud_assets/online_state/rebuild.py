@@ -5,28 +5,34 @@
 Nothing reads the new epoch before the flip, so a rebuild may die anywhere: the next one goes on from its plan. What the new
 epoch has read of each shard is recorded in the lake, because the order in which features are computed again must survive
 the loss of Redis; the stream scorer goes on from those very offsets. See fraud_core.features.handover for what the fence
-promises.
+promises. The steps have rooms of their own: planning, gathering (the lake onto shelves, in bounded memory), writing,
+follower, takeover.
 """
 
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import suppress
-from typing import Any, Final
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-import polars as pl
 from redis.exceptions import RedisError
 
+from fraud_assets.features.spill import Room
 from fraud_assets.ingestion.failpoint import STATE_FAILPOINTS, Failpoint, armed
-from fraud_assets.lake import Lake, read_history, read_labels, read_transactions
+from fraud_assets.lake import Lake
 from fraud_assets.online_state.build import OnStep, Pace, StateBuild, unseen
 from fraud_assets.online_state.epochs import Handed, epoch_registry, record_epoch, record_rebuild
-from fraud_assets.online_state.history import EVERYTHING, LiveHistory, Touched
-from fraud_assets.online_state.labels import Ends, held_ends, remember_pushed
+from fraud_assets.online_state.follower import Follower
+from fraud_assets.online_state.gathering import gather
+from fraud_assets.online_state.history import EVERYTHING, LiveHistory
+from fraud_assets.online_state.labels import Ends, remember_pushed
 from fraud_assets.online_state.lease import Lease
 from fraud_assets.online_state.plan import PlanStore, RebuildPlan
 from fraud_assets.online_state.planning import make_plan
+from fraud_assets.online_state.shelf import CUT_BY
 from fraud_assets.online_state.tail import Tail, forget
+from fraud_assets.online_state.takeover import Takeover
+from fraud_assets.online_state.writing import EpochWriter
 from fraud_core.contracts import Contracts
 from fraud_core.errors import StateError
 from fraud_core.features import (
@@ -37,22 +43,11 @@ from fraud_core.features import (
     state_client,
     sweep_epochs,
     up_to,
-    write_states,
 )
-from fraud_core.features.final_states import Item
-from fraud_core.features.handover import MARGIN_MS, Fence, Handover
+from fraud_core.features.handover import Handover
 from fraud_core.features.server import read_facts
 from fraud_core.log import Log
 from fraud_core.settings import Settings
-
-TAIL_ROWS: Final = 20_000
-CAUGHT_UP_ROWS: Final = 500
-"""A round of following the log that finds fewer new decisions than this is near enough to its end for the fence."""
-ROUNDS: Final = 50
-ATTEMPTS: Final = 5
-MOST_CLOSING_S: Final = 1.0
-SILENT_S: Final = 0.05
-"""Longer than a payment takes from its update to its logging."""
 
 
 def rebuild_state(
@@ -84,6 +79,21 @@ def rebuild_state(
             return work.run(reason)
 
 
+@dataclass
+class _Done:
+    """What this process did of a rebuild; another may have done the rest."""
+
+    began: float
+    resumed: bool
+    ends: Ends = field(default_factory=dict)
+    labelled: Ends = field(default_factory=dict)
+    newest_ms: int = 0
+    handed: Handed | None = None
+    followed: int = 0
+    written: dict[str, int] = field(default_factory=dict)
+    bytes: int = 0
+
+
 class _Rebuild:
     pace: Pace
     on_step: OnStep
@@ -109,9 +119,6 @@ class _Rebuild:
             1 if settings.log == "kafka" else len(log.shards("decisions")),
             uuid.uuid4().hex,
         )
-        self.written: dict[str, int] = dict.fromkeys(features.plans, 0)
-        self.bytes = 0
-        self.followed = 0
         self.lease = Lease(self.handover)
 
     # -- the steps
@@ -122,32 +129,42 @@ class _Rebuild:
         self.client.function_load(self.state.calls.library, replace=True)
         plan = self._unfinished()
         resumed = plan is not None
-        if plan is not None and plan.epoch <= self._current():
-            return self._finish(plan, plan.ends, None, 0, began, resumed=True)
         if plan is None:
             plan = make_plan(
                 self.settings, self.lake, self.log, self.contracts, self.state, self._current(), reason
             )
             self.plans.begin(plan)
-        self.failpoint("state_planned")
-        history = self._read(plan)
-        self._write_base(plan, history)
+        done = _Done(began, resumed)
+        if plan.epoch > self._current():
+            self.failpoint("state_planned")
+            room = Room.of(self.settings)
+            with room.folder() as folder:
+                self._build(plan, self._gathered(plan, room, folder), done)
+        return self._finish(plan, done)
+
+    def _build(self, plan: RebuildPlan, history: LiveHistory, done: "_Done") -> None:
+        writer = EpochWriter(self.client, self.settings.namespace, history, self.pace)
+        writer.write_base(plan, self.plans, self.lease, self.on_step, self.failpoint)
         self.failpoint("state_folded")
-        tail = Tail(
-            self.log,
-            self.contracts,
-            {shard: end for shard, end in plan.goes_on.items() if shard.stream == "decisions"},
-        )
+        decisions = {shard: end for shard, end in plan.goes_on.items() if shard.stream == "decisions"}
+        tail = Tail(self.log, self.contracts, decisions)
+        follower = Follower(history, writer, tail, self.lease, self.on_step)
         self.plans.phase("follow")
-        self._follow(history, tail)
-        labelled = self._take_labels(plan, history)
-        self._follow(history, tail)
+        follower.catch_up()
+        done.labelled = follower.take_labels(plan, self.lake, self.contracts)
+        follower.catch_up()
         self.failpoint("state_followed")
         self.plans.phase("hand over")
-        fence, attempts, ends = self._hand_over(plan, history, tail)
+
+        def record(positions: Ends) -> None:
+            self._record(plan, history, positions)
+
+        takeover = Takeover(self.settings, self.handover, self.lease, follower, record, self.failpoint)
+        fence, attempts = takeover.run(plan.epoch)
         self.failpoint("state_flipped")
-        handed = Handed(fence.age_ms, attempts, self.followed, history.events)
-        return self._finish(plan, ends, handed, history.newest_ms, began, resumed=resumed, labelled=labelled)
+        done.ends, done.newest_ms = tail.positions, history.newest_ms
+        done.written, done.bytes, done.followed = writer.written, writer.bytes, follower.followed
+        done.handed = Handed(fence.age_ms, attempts, follower.followed, history.events)
 
     def _refuse_eviction(self) -> None:
         if problem := read_facts(self.client).problem():
@@ -159,162 +176,53 @@ class _Rebuild:
     def _unfinished(self) -> RebuildPlan | None:
         """The plan that another process left, if it still holds."""
         plan = self.plans.load()
-        if plan is None or plan.state_hash != self.features.state_hash:
+        if plan is None or plan.state_hash != self.features.state_hash or plan.cut_by != CUT_BY:
             return None
         shards = {*self.log.shards("decisions"), *self.log.shards("transactions")}
         return plan if set(plan.goes_on) == shards and plan.epoch >= self._current() else None
 
-    def _read(self, plan: RebuildPlan) -> LiveHistory:
-        self.on_step("read the lake", 0, 1)
-        events, labels = read_history(self.lake, self.contracts, plan.read_from, up_to(plan.ends))
-        epochs = {**epoch_registry(self.lake), plan.epoch: EVERYTHING}
-        history = LiveHistory(self.features, events, labels, epochs, plan.epoch)
-        self.on_step("read the lake", 1, 1)
-        return history
-
-    def _write_base(self, plan: RebuildPlan, history: LiveHistory) -> None:
-        done = self.plans.done()
-        pieces = [(entity, part) for entity in self.features.plans for part in range(plan.parts)]
-        for place, (entity, part) in enumerate(pieces):
-            self.on_step("fold", place, len(pieces))
-            if f"{entity}/{part}" not in done:
-                self._write(entity, history.part(self.settings.namespace, entity, part, plan.parts))
-                self.plans.part_done(f"{entity}/{part}")
-                self.failpoint("state_part_written")
-            self.lease.check()
-        self.on_step("fold", len(pieces), len(pieces))
-
-    def _write(self, entity: str, items: Iterator[Item]) -> None:
-        states, size = write_states(self.client, items, self.pace)
-        self.written[entity] += states
-        self.bytes += size
-
-    def _write_touched(self, history: LiveHistory, touched: Touched) -> None:
-        for entity, ids in touched.items():
-            write_states(self.client, history.touched(self.settings.namespace, entity, ids))
-
-    def _follow(self, history: LiveHistory, tail: Tail) -> None:
-        """Fold the decisions that the log holds, until few are new."""
-        for turn in range(ROUNDS):
-            found = self._drain(history, tail, TAIL_ROWS)
-            self.on_step("follow the log", turn + 1, ROUNDS)
-            self.lease.check()
-            if found is None or found < CAUGHT_UP_ROWS:
-                return
-        raise StateError(
-            f"The rebuild was expected to catch up with the log within {ROUNDS} rounds and did not: decisions come faster than it "
-            "folds them. The old state stands. Run it when there is less traffic, or without --rate."
+    def _gathered(self, plan: RebuildPlan, room: Room, folder: Path) -> LiveHistory:
+        within, epochs = up_to(plan.ends), {**epoch_registry(self.lake), plan.epoch: EVERYTHING}
+        base = gather(
+            self.lake,
+            self.contracts,
+            self.features,
+            plan.read_from,
+            within,
+            plan.parts,
+            room,
+            folder,
+            self.on_step,
         )
+        schema = self.lake.scan("transactions").collect_schema()
+        return LiveHistory(self.features, base, schema, epochs, plan.epoch)
 
-    def _drain(self, history: LiveHistory, tail: Tail, limit: int) -> int | None:
-        """Fold what the log holds next; how many payments that were, None at its end."""
-        rows = tail.read(limit)
-        if rows is None:
-            return None
-        self.followed += rows.height
-        self._write_touched(history, history.add(rows))
-        return rows.height
+    def _record(self, plan: RebuildPlan, history: LiveHistory, positions: Ends) -> None:
+        """What the epoch has read, in the lake and beside the epoch.
 
-    def _take_labels(self, plan: RebuildPlan, history: LiveHistory) -> Ends:
-        """Labels that reached the lake since it was read; returns up to where all are known now."""
-        labelled = held_ends(self.lake, "labels")
-        if labelled != plan.labelled:
-            event_id = self.contracts.transactions.event_id
-            came = self.lake.scan("labels").filter(~up_to(plan.labelled))
-            ids = came.select(pl.col(self.contracts.labels.event_id).alias(event_id)).unique()
-            labels = read_labels(self.lake, self.contracts).join(ids, on=event_id, how="semi").collect()
-            payments = read_transactions(self.lake, self.contracts.transactions).filter(up_to(plan.ends))
-            concerned = payments.join(ids, on=event_id, how="semi").collect()
-            self._write_touched(history, history.add_labels(labels, concerned))
-        return labelled
-
-    def _hand_over(self, plan: RebuildPlan, history: LiveHistory, tail: Tail) -> tuple[Fence, int, Ends]:
-        """Let finish, fence, drain, record, flip. Raises StateError when that takes longer than the fence may stand."""
-        fence_ms = int(self.settings.state_fence_s * 1000)
-        for attempt in range(1, ATTEMPTS + 1):
-            self.lease.check()
-            self._let_finish(plan.epoch - 1)
-            fence = self.handover.fence(plan.epoch - 1, fence_ms)
-            try:
-                self.failpoint("state_fenced")
-                self._wait_for_appends()
-                # Not to its very end: without a state, decisions are appended all the time until they are held.
-                while (
-                    self._drain(history, tail, TAIL_ROWS) or 0
-                ) >= CAUGHT_UP_ROWS and fence.age_ms < fence_ms:
-                    pass
-                self.handover.hold()  # from here on nothing is appended, with a state or without
-                self._wait_for_appends()
-                while self._drain(history, tail, TAIL_ROWS) is not None:
-                    pass
-                self.failpoint("state_drained")
-                ends = plan.ends | tail.positions
-                # Before it is current: an epoch that never comes to life does no harm in the registry, one that is missing does.
-                record_epoch(self.lake, self.features, plan.epoch, ends)
-                record = epoch_record(
-                    self.features,
-                    history.newest_ms,
-                    history.events,
-                    plan.goes_on | tail.positions,
-                    read_facts(self.client),
-                    history.entities,
-                )
-                self.client.hset(self.state.calls.epochs_key, str(plan.epoch), record)
-                self.failpoint("state_recorded")
-                if self.handover.flip(plan.epoch, fence):
-                    return fence, attempt, ends
-            except BaseException:
-                self._lift_quietly()
-                raise
-            self.handover.lift()
-            self._follow(history, tail)
-        raise StateError(
-            f"The new epoch was expected to take over within {self.settings.state_fence_s:g} s (SPEARHEAD_STATE_FENCE_S); {ATTEMPTS} "
-            "attempts took longer. The old state stands. Raise it, or run the rebuild when there is less traffic."
-        )
-
-    def _let_finish(self, epoch: int) -> None:
-        """Until payments that were applied to the old epoch are logged: what others saw of them must not be missing from it.
-
-        Nobody applies anything to it any more meanwhile, so its log falls silent; at most a request's whole time is waited.
+        Before it is current: an epoch that never comes to life does no harm in the registry, one that is missing does.
         """
-        most_s = min(self.settings.deadline_ms / 1000, MOST_CLOSING_S)
-        self.handover.closing(epoch, int(most_s * 1000) + MARGIN_MS)
-        began = silent_since = time.monotonic()
-        seen = self.handover.appended()
-        while (now := time.monotonic()) - began < most_s and now - silent_since < SILENT_S:
-            time.sleep(0.005)
-            if (found := self.handover.appended()) != seen:
-                seen, silent_since = found, time.monotonic()
+        record_epoch(self.lake, self.features, plan.epoch, plan.ends | positions)
+        record = epoch_record(
+            self.features,
+            history.newest_ms,
+            history.events,
+            plan.goes_on | positions,
+            read_facts(self.client),
+            history.entities,
+        )
+        self.client.hset(self.state.calls.epochs_key, str(plan.epoch), record)
 
-    def _wait_for_appends(self) -> None:
-        """Where the log is not in Redis, a decision passes its gate first and is appended then, within its deadline or not at all."""
-        if self.settings.log == "kafka":
-            time.sleep(self.settings.deadline_ms / 1000)
-
-    def _lift_quietly(self) -> None:
-        with suppress(RedisError):  # it ends by itself
-            self.handover.lift()
-
-    def _finish(
-        self,
-        plan: RebuildPlan,
-        ends: Ends,
-        handed: Handed | None,
-        newest_ms: int,
-        began: float,
-        *,
-        resumed: bool,
-        labelled: Ends | None = None,
-    ) -> StateBuild:
+    def _finish(self, plan: RebuildPlan, done: "_Done") -> StateBuild:
         """What is left once the new epoch is current; done again by whoever finds it undone."""
         self.plans.phase("sweep")
         self.handover.close(plan.epoch - 1)
         namespace = self.settings.namespace
-        remember_pushed(self.client, namespace, plan.epoch, (labelled or plan.labelled) | ends)
+        ends = plan.ends | done.ends
+        remember_pushed(self.client, namespace, plan.epoch, (done.labelled or plan.labelled) | ends)
         forget(self.log)
         self.failpoint("state_closed")
-        record_rebuild(self.lake, self.features, plan, handed)
+        record_rebuild(self.lake, self.features, plan, done.handed)
         self.on_step("sweep old epochs", 0, 1)
         dropped = sweep_epochs(self.client, namespace, keep={plan.epoch}, pace=self.pace)
         self.on_step("sweep old epochs", 1, 1)
@@ -324,10 +232,10 @@ class _Rebuild:
         registered = self.state.registered()
         rebuilt = Rebuilt(
             plan.epoch,
-            newest_ms or int(registered["known_ms"]),
+            done.newest_ms or int(registered["known_ms"]),
             int(registered["events"]),
-            self.written,
-            self.bytes,
+            done.written or dict.fromkeys(self.features.plans, 0),
+            done.bytes,
         )
         return StateBuild(
             rebuilt,
@@ -335,9 +243,9 @@ class _Rebuild:
             ends,
             dropped,
             replaced=plan.replaces,
-            fence_ms=round(handed.fence_ms, 1) if handed else 0.0,
-            attempts=handed.attempts if handed else 0,
-            followed=self.followed,
-            resumed=resumed,
-            seconds=round(time.monotonic() - began, 3),
+            fence_ms=round(done.handed.fence_ms, 1) if done.handed else 0.0,
+            attempts=done.handed.attempts if done.handed else 0,
+            followed=done.followed,
+            resumed=done.resumed,
+            seconds=round(time.monotonic() - done.began, 3),
         )

@@ -11,13 +11,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import polars as pl
 from redis.exceptions import RedisError
 
-from fraud_assets.lake import Lake, read_history
+from fraud_assets.features.spill import Room
+from fraud_assets.lake import Lake
+from fraud_assets.online_state.build import unseen
 from fraud_assets.online_state.epochs import epoch_registry
+from fraud_assets.online_state.gathering import gather, parts_for
 from fraud_assets.online_state.history import LiveHistory
 from fraud_assets.online_state.tail import Tail
 from fraud_core.contracts import Contracts
@@ -91,7 +95,11 @@ class _Verify:
 
     def run(self, sample: int, seed: int) -> StateProof:
         """Compare, then look once more at what was in flight."""
-        history, tail = self._history()
+        room = Room.of(self.settings)
+        with room.folder() as folder:
+            return self._run(sample, seed, *self._history(room, folder))
+
+    def _run(self, sample: int, seed: int, history: LiveHistory, tail: Tail) -> StateProof:
         chosen = random.Random(seed)
         again: list[tuple[str, dict[str, int]]] = []
         for entity in self.features.plans:
@@ -122,7 +130,7 @@ class _Verify:
         if len(self.proof.differences) < _NAMED:
             self.proof.differences.append(f"{entity} {id}: {words}")
 
-    def _history(self) -> tuple[LiveHistory, Tail]:
+    def _history(self, room: Room, folder: Path) -> tuple[LiveHistory, Tail]:
         """What the current epoch knows: what its rebuild had read, and all that was logged in it since."""
         table = self.lake.table("transactions")
         decisions = {
@@ -133,8 +141,15 @@ class _Verify:
         within = self._read_by_rebuild | (pl.col("_epoch") == self.proof.epoch)
         latest = datetime.now(UTC)
         read_from = latest - self.features.horizon - timedelta(milliseconds=GRACE_MS)
-        events, labels = read_history(self.lake, self.contracts, read_from, within)
-        history = LiveHistory(self.features, events, labels, epochs, SCRATCH)
+        rows = self.lake.scan(table)
+        count = (
+            rows.filter(pl.col("known_at") >= read_from).select(pl.len()).collect(engine="streaming").item()
+        )
+        parts = parts_for(self.features, rows.collect_schema(), count, room.memory)
+        base = gather(
+            self.lake, self.contracts, self.features, read_from, within, parts, room, folder, unseen
+        )
+        history = LiveHistory(self.features, base, rows.collect_schema(), epochs, SCRATCH)
         tail = Tail(self.log, self.contracts, decisions)
         self._follow(history, tail)
         return history, tail
