@@ -1,11 +1,12 @@
 """The feature table."""
 
-from datetime import date, timedelta
+from datetime import timedelta
 
 import dagster as dg
 
 from fraud_assets.features import FEATURES, Room, build_features
 from fraud_assets.orchestration.features.daily import DAILY
+from fraud_assets.orchestration.partitions import days_of
 from fraud_assets.orchestration.resources import Platform
 
 
@@ -25,8 +26,7 @@ from fraud_assets.orchestration.resources import Platform
 )
 def feature_table(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
     """Compute and replace the partitions of the run's range."""
-    days = context.partition_key_range
-    first, last = date.fromisoformat(days.start), date.fromisoformat(days.end)
+    first, last = days_of(context)
     room = Room.of(platform.settings)
     build = build_features(platform.lake, platform.contracts, platform.features, first, last, room)
     rows = sum(build.rows.values())

@@ -1,6 +1,6 @@
 """Statistics of the features."""
 
-from datetime import date, timedelta
+from datetime import timedelta
 
 import dagster as dg
 import polars as pl
@@ -9,6 +9,7 @@ from fraud_assets.features import FEATURES, plots
 from fraud_assets.features.shift import LARGE_SHIFT, SHIFT, shifts
 from fraud_assets.features.statistics import STATISTICS, build_statistics, read_statistics
 from fraud_assets.orchestration.features.daily import DAILY
+from fraud_assets.orchestration.partitions import days_of
 from fraud_assets.orchestration.pictures import page, picture, table
 from fraud_assets.orchestration.resources import Platform
 
@@ -30,8 +31,7 @@ SHOWN = timedelta(days=60)
 )
 def feature_statistics(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
     """Compute and replace the statistics of the run's range, and draw the last 60 days."""
-    days = context.partition_key_range
-    first, last = date.fromisoformat(days.start), date.fromisoformat(days.end)
+    first, last = days_of(context)
     built = build_statistics(platform.lake, platform.features, first, last)
     shown = read_statistics(platform.lake, last - SHOWN, last)
     moved = shifts(shown)

@@ -1,13 +1,13 @@
 """Parity of served and recomputed features."""
 
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 
 from fraud_assets.monitoring.parity import feature_parity as compare
 from fraud_assets.orchestration.ownership import OWNERS
-from fraud_assets.orchestration.partitions import event_days, one_run
+from fraud_assets.orchestration.partitions import days_of, event_days, one_run
 from fraud_assets.orchestration.resources import Platform
 
 
@@ -36,14 +36,7 @@ from fraud_assets.orchestration.resources import Platform
 )
 def feature_parity(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
     """Compare the decisions of the run's range with the feature table."""
-    days = context.partition_key_range
-    parity = compare(
-        platform.lake,
-        platform.contracts,
-        platform.features,
-        date.fromisoformat(days.start),
-        date.fromisoformat(days.end),
-    )
+    parity = compare(platform.lake, platform.contracts, platform.features, *days_of(context))
     metadata: dict[str, dg.MetadataValue[Any]] = {
         "decisions": dg.MetadataValue.int(parity.decisions),
         "compared": dg.MetadataValue.int(parity.compared),
