@@ -172,7 +172,7 @@ class Settings(BaseSettings):
     feature_memory_mib: int = Field(4096, ge=64)
     """MiB that a build of features or of the online state may take for events and features; the rest goes to a temporary folder."""
     feature_temp: str = ""
-    """Folder for what such a build puts away: some 500 bytes per event folded, 1.5 kB for the online state. Empty: the system's."""
+    """Folder for what such a build puts away: some 500 bytes per event folded, 700 for the online state. Empty: the system's."""
 
     state_fence_s: float = Field(2.0, ge=0.2, le=30)
     """Longest that a rebuild of the online state may keep decisions of the old epoch waiting while the new one takes over."""
