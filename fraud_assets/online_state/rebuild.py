@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from redis.exceptions import RedisError
-
 from fraud_assets.features.spill import Room
 from fraud_assets.ingestion.failpoint import STATE_FAILPOINTS, Failpoint, armed
 from fraud_assets.lake import Lake
