@@ -13,10 +13,9 @@ payment is applied to the new one instead (see fraud_core.features.handover).
 """
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
@@ -31,6 +30,8 @@ from fraud_core.features.wire import Command, exchange_async
 from fraud_serving.models.breaker import Breaker
 from fraud_serving.scoring import metrics
 from fraud_serving.scoring.claims import SCRIPTS, Claim, Claims, Standing
+from fraud_serving.scoring.flip import FENCE_POLL_S, Flip
+from fraud_serving.scoring.staging import Elsewhere, Staging
 from fraud_serving.scoring.submission import Submission
 from fraud_serving.scoring.unavailable import (
     LOG_UNREACHABLE,
@@ -54,13 +55,8 @@ SHARE = 0.6
 """Of what is left of the deadline, what claiming and applying may each take."""
 FLIP_SHARE = 0.5
 """Of what is left of the deadline, how long a rebuild's handover may be waited for."""
-FENCE_POLL_S = 0.01
 HOLD_S = 5.0
 """Longest wait for a rebuild that reads the log to its end; its fence ends long before."""
-
-
-Elsewhere = Callable[[Sequence[tuple[str, bytes]]], Awaitable[None]]
-"""Appends decisions, (event id, record) each, to a log that is not in Redis. Raises LogError."""
 
 
 Finished = tuple[Submission, bytes, bytes, int]
@@ -85,15 +81,13 @@ class Store:
         self._state = state
         self._make_claims = claims
         self._claims: Claims | None = None
-        self._elsewhere = elsewhere
         self.breaker = Breaker(failures=3, retry_after_s=0.5)
         self.log_breaker = Breaker(failures=3, retry_after_s=0.5)
+        self._staging = elsewhere and Staging(elsewhere, self._known_claims, self._send, self.log_breaker)
         self._late: set[asyncio.Task[Any]] = set()
         """Updates and loggings that go on after their answer was given."""
         self._watch = StateWatch(client, state)
-        self._fenced = (0, 0.0)
-        """The epoch that gives way, and until when (time.monotonic()) at most."""
-        self._polled = 0.0
+        self._flip = Flip(client, state)
 
     async def tend(self) -> None:
         """Connect, load what Redis must know, notice what is wrong; called in the background. Never raises."""
@@ -155,8 +149,7 @@ class Store:
         self._heed_closing(found)
         staged = [place for place, claim in enumerate(found) if claim.standing is Standing.STAGED]
         if staged:
-            work = self._settled([(submissions[place], found[place]) for place in staged])
-            settled = await self._by(deadline, work)
+            settled = await self._settle(deadline, [(submissions[place], found[place]) for place in staged])
             for place in staged:
                 found[place] = (
                     Claim(Standing.ANSWERED, answer=found[place].answer)
@@ -165,11 +158,17 @@ class Store:
                 )
         return found
 
+    async def _settle(self, deadline: float, staged: Sequence[tuple[Submission, Claim]]) -> bool:
+        """Append what another process staged, by `deadline`."""
+        if self._staging is None:
+            return False
+        return bool(await self._by(deadline, self._staging.settled(staged)))
+
     def _heed_closing(self, claims: Sequence[Claim]) -> None:
         """Wait with applying when the epoch gives way: what is applied to it now might not be logged before its end."""
         told = max(claims, key=lambda claim: claim.closing, default=None)
         if told and told.closing and self._watch.has_state and told.closing >= self._state.epoch():
-            self._fenced = (self._state.epoch(), time.monotonic() + told.lease_ms / 1000)
+            self._flip.expect(self._state.epoch(), told.lease_ms)
 
     async def apply(
         self, submissions: Sequence[Submission], deadline: float
@@ -180,7 +179,7 @@ class Store:
         try:
             if not self._watch.has_state:
                 raise self._watch.no_state()
-            await self._wait_for_flip(time.monotonic() + left(deadline) * FLIP_SHARE)
+            await self._flip.wait(time.monotonic() + left(deadline) * FLIP_SHARE)
             task = self._going_on(self._apply([(each.event, each.event_id) for each in submissions]))
             done, _ = await asyncio.wait({task}, timeout=left(deadline) * SHARE)
             return task.result() if done else too_slow(pending=task)
@@ -207,22 +206,6 @@ class Store:
             raise self._watch.no_state()
         return await self._state.read(entity, id, as_of_ms)
 
-    async def _wait_for_flip(self, until: float) -> None:
-        """Return once the epoch that gives way has done so. Raises StoreUnavailable when that takes too long."""
-        while time.monotonic() < self._fenced[1]:
-            if time.monotonic() >= until:
-                metrics.FENCED.labels("degraded").inc()
-                raise StoreUnavailable(
-                    STATE_REBUILDING, "The online state is being handed over to a new epoch."
-                )
-            if time.monotonic() - self._polled >= FENCE_POLL_S:
-                self._polled = time.monotonic()
-                epoch = await self._client.get(self._state.calls.epoch_key)
-                if epoch is None or int(epoch) != self._fenced[0]:
-                    self._fenced = (0, 0.0)
-                    return
-            await asyncio.sleep(FENCE_POLL_S)
-
     async def finish(self, finished: Sequence[Finished], deadline: float) -> list[Claim]:
         """Log decisions and store their answers. One round trip.
 
@@ -231,11 +214,11 @@ class Store:
         `deadline`; then nothing is known to be logged, and a retry of the payment settles it.
         """
         work = self._finish(self._known_claims(), finished)
-        if self._elsewhere is None and left(deadline) >= self._trip_s:
+        if self._staging is None and left(deadline) >= self._trip_s:
             return await work  # nearly always: the client's own limit ends it in time
         found = await self._by(deadline, work)
         if found is None:
-            raise too_slow(REDIS_UNREACHABLE if self._elsewhere is None else LOG_UNREACHABLE)
+            raise too_slow(REDIS_UNREACHABLE if self._staging is None else LOG_UNREACHABLE)
         return found
 
     async def finish_late(
@@ -286,14 +269,15 @@ class Store:
             task.exception()  # told already: the answer said that it was not logged
 
     async def _finish(self, claims: Claims, finished: Sequence[Finished]) -> list[Claim]:
-        if self._elsewhere is not None and not self.log_breaker.allows():
-            raise StoreUnavailable(LOG_UNREACHABLE, "The log did not answer lately and is not asked now.")
+        if self._staging is not None:
+            self._staging.demand_open()
         found: dict[int, Claim] = {}
         waiting, give_up = list(range(len(finished))), time.monotonic() + HOLD_S
         while waiting:
             replies = await self._send([self._finishing(claims, finished[place]) for place in waiting])
             found.update(zip(waiting, map(Claims.read, replies), strict=True))
-            await self._append([(finished[place], found[place]) for place in waiting])
+            if self._staging is not None:
+                await self._staging.append(_staged([(finished[place], found[place]) for place in waiting]))
             waiting = [place for place in waiting if found[place].standing is Standing.HELD]
             if waiting and time.monotonic() > give_up:
                 raise StoreUnavailable(STATE_REBUILDING, "A rebuild holds the log for longer than it may.")
@@ -306,39 +290,8 @@ class Store:
 
     def _finishing(self, claims: Claims, finished: Finished) -> Command:
         submission, answer, record, epoch = finished
-        make = claims.finish if self._elsewhere is None else claims.stage
+        make = claims.finish if self._staging is None else claims.stage
         return make(submission.event_id, submission.body, answer, record, epoch=epoch)
-
-    async def _append(self, staged: Sequence[tuple[Finished, Claim]]) -> None:
-        """Append what was staged by this process to a log that is elsewhere."""
-        ours = [
-            (submission, Claim(Standing.STAGED, answer=answer, record=record))
-            for (submission, answer, record, _), claim in staged
-            if self._elsewhere is not None and claim.standing is Standing.OURS
-        ]
-        if ours and not await self._settled(ours):
-            raise StoreUnavailable(LOG_UNREACHABLE, "The log does not answer.")
-
-    async def _settled(self, staged: Sequence[tuple[Submission, Claim]]) -> bool:
-        """Append staged decisions and settle their claims; False when the log did not confirm them."""
-        if self._elsewhere is None or not self.log_breaker.allows():
-            return False
-        try:
-            await self._elsewhere([(submission.event_id, claim.record) for submission, claim in staged])
-        except LogError as error:
-            self.log_breaker.failed()
-            log.warning("%s", error)
-            return False
-        self.log_breaker.succeeded()
-        claims = self._known_claims()
-        with contextlib.suppress(StoreUnavailable):  # it is logged: a repeat of the payment will settle it
-            await self._send(
-                [
-                    claims.settle(submission.event_id, submission.body, claim.answer)
-                    for submission, claim in staged
-                ]
-            )
-        return True
 
     async def _learn(self, claims: Claims, claim: Claim, of: Finished) -> None:
         submission, _, _, epoch = of
@@ -346,7 +299,7 @@ class Store:
             claims.note(submission.event_id, claim, epoch)
         elif claim.standing is Standing.FENCED:
             metrics.FENCED.labels("refused").inc()
-            self._fenced = (epoch, time.monotonic() + claim.lease_ms / 1000)
+            self._flip.expect(epoch, claim.lease_ms)
         elif claim.standing is Standing.LOST and self._watch.has_state:
             try:
                 await self._watch.withdraw(epoch, "acknowledged decisions are gone from the log")
@@ -378,3 +331,12 @@ class Store:
     async def _load_scripts(self) -> None:
         for script in SCRIPTS:
             await self._client.script_load(script)
+
+
+def _staged(finished: Sequence[tuple[Finished, Claim]]) -> list[tuple[Submission, Claim]]:
+    """What this process staged, as whoever found it would have it."""
+    return [
+        (submission, Claim(Standing.STAGED, answer=answer, record=record))
+        for (submission, answer, record, _), claim in finished
+        if claim.standing is Standing.OURS
+    ]

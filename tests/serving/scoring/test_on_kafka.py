@@ -15,6 +15,7 @@ from fraud_core.log.kafka_broker import KafkaBroker
 from fraud_core.release import PathAliasStore, bootstrap
 from fraud_core.settings import Settings
 from fraud_serving.runtime import Runtime
+from fraud_serving.scoring.staging import Staging
 from fraud_serving.scoring.submission import Answered, Busy
 from fraud_serving.stream import StreamScorer
 from tests import kafka
@@ -22,6 +23,12 @@ from tests.serving.samples import begin_state, event, make_bundle, payload
 from tests.serving.scoring.test_scorer import score
 
 pytestmark = [pytest.mark.kafka, pytest.mark.valkey]
+
+
+def staging_of(runtime: Runtime) -> Staging:
+    staging = runtime.store._staging
+    assert staging is not None
+    return staging
 
 
 @pytest.fixture
@@ -80,18 +87,17 @@ def test_an_append_of_which_nobody_knows_whether_it_got_through_is_repeated_and_
     own = on_kafka.changed(deadline_ms=1000)
 
     async def body(runtime: Runtime) -> None:
-        append = runtime.store._elsewhere
-        assert append is not None
+        append = staging_of(runtime)._append
 
         async def unconfirmed(records: Any) -> None:
             await append(records)
             raise LogUnavailable("the confirmation was lost")
 
-        runtime.store._elsewhere = unconfirmed
+        staging_of(runtime)._append = unconfirmed
         [first] = await score(runtime, item)
         assert isinstance(first, Answered)
         assert (first.logged, json.loads(first.content)["fallback_reason"]) == (False, "log_unreachable")
-        runtime.store._elsewhere = append
+        staging_of(runtime)._append = append
         deadline = time.monotonic() + 30
         while isinstance(settled := (await score(runtime, item))[0], Busy):  # until the lease has run out
             assert time.monotonic() < deadline
@@ -114,7 +120,7 @@ def test_without_its_log_a_payment_is_answered_and_says_that_it_was_not_logged(
         async def dead(records: Any) -> None:
             raise LogUnavailable("no broker")
 
-        runtime.store._elsewhere = dead
+        staging_of(runtime)._append = dead
         for _ in range(4):
             [outcome] = await score(runtime, event())
             assert json.loads(outcome.content)["logged"] is False
