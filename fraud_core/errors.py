@@ -4,6 +4,7 @@ SpearheadError
 ├── SettingsError         a setting is missing, malformed or contradicts another
 ├── ContractError         a data contract is missing, broken or changed incompatibly
 ├── FeatureError          a feature declaration is wrong, or cannot be met by the contract
+│   └── StartRefused      … or a kept state cannot be gone on from: fold from the events
 ├── DataFileError         a file given by a user cannot be read as events
 ├── LogError              the event log cannot be used
 │   ├── LogUnavailable    … because it cannot be reached: try again later
@@ -36,6 +37,10 @@ class ContractError(SpearheadError):
 
 class FeatureError(SpearheadError):
     """A feature declaration is wrong, or asks for what the contract does not hold."""
+
+
+class StartRefused(FeatureError):
+    """A kept state is no longer what the events leave; the caller folds from the events themselves."""
 
 
 class DataFileError(SpearheadError):

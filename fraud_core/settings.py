@@ -173,6 +173,8 @@ class Settings(BaseSettings):
     """MiB that a build of features or of the online state may take for events and features; the rest goes to a temporary folder."""
     feature_temp: str = ""
     """Folder for what such a build puts away: some 500 bytes per event folded, 700 for the online state. Empty: the system's."""
+    feature_snapshots: bool = True
+    """Whether a build of features that does not fit into memory keeps what its history leaves, for later builds to go on from."""
 
     state_fence_s: float = Field(2.0, ge=0.2, le=30)
     """Longest that a rebuild of the online state may keep decisions of the old epoch waiting while the new one takes over."""

@@ -20,6 +20,7 @@ from fraud_assets.benchmarks.ingest import machine
 from fraud_assets.benchmarks.offline import default_set, offline, write_payments
 from fraud_assets.benchmarks.online import AT_EVENTS, mismatches, online_figures
 from fraud_assets.benchmarks.rivals import Window, duckdb_windows, polars_rolling, windows_of
+from fraud_assets.benchmarks.snapshots import snapshot_figures
 
 _TYPICAL: Final = 25
 """Events per entity at which transactions per Redis core are stated."""
@@ -40,6 +41,10 @@ def features(
             help="MiB that the offline half may take; more is streamed. 0: half of this machine's.", min=0
         ),
     ] = 0,
+    snapshots: Annotated[
+        bool,
+        typer.Option(help="Measure one day after that many payments as well, with and without a snapshot."),
+    ] = False,
     rivals: Annotated[bool, typer.Option(help="Run polars' rolling and DuckDB as well.")] = True,
     seed: Annotated[int, typer.Option(help="Seed of the payments.")] = 7,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one line of JSON.")] = False,
@@ -70,6 +75,9 @@ def features(
         }
         if rivals:
             found |= _rivals(console, file, windows, declared.contract.event_time)
+    if snapshots:
+        console.print("a day after them, from a snapshot and from the history …")
+        found["day"] = snapshot_figures(rows, accounts, merchants, memory_mib << 20 or None, seed)
     console.print("online …")
     online = online_figures(declared, at or AT_EVENTS, calls)
     typical = next((each for each in online if each["events_per_entity"] == _TYPICAL), online[0])

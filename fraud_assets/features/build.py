@@ -7,28 +7,31 @@ result; partitions outside the range are never touched.
 import logging
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time
 from itertools import islice
+from pathlib import Path
 
 import polars as pl
 from deltalake import DeltaTable
 
 from fraud_assets.features.reading import (
     Reading,
+    ahead_of,
     carried_columns,
     direct_bytes,
     events_since,
     needed_columns,
     reading_of,
 )
+from fraud_assets.features.snapshots import Cut, Keeper, Snapshot, new_cut, usable
 from fraud_assets.features.spill import AMPLE, Room
 from fraud_assets.features.streamed import Sources, StreamedFeatures
 from fraud_assets.lake import Lake, read_history, read_labels
 from fraud_assets.lake.lake import schema_of
 from fraud_assets.lake.schemas import TRANSACTIONS
 from fraud_core.contracts import Contract, Contracts
-from fraud_core.errors import CommitRefused, FeatureError
+from fraud_core.errors import CommitRefused, FeatureError, LakeError, StartRefused
 from fraud_core.features import FeatureSet, compute_offline
 
 _LOG = logging.getLogger(__name__)
@@ -49,6 +52,12 @@ class FeatureBuild:
     rows: dict[date, int]
     folded: int
     read_from: datetime
+    start: datetime | None = None
+    """Cut of the snapshot that it went on from; None: from the history."""
+    refused: str = ""
+    """Why it did not go on from the newest snapshot."""
+    kept: datetime | None = None
+    """Cut of the snapshot that it left."""
 
 
 def feature_table_schema(contract: Contract, features: FeatureSet) -> dict[str, pl.DataType]:
@@ -71,7 +80,8 @@ def build_features(  # noqa: PLR0917
 
     Everything known since `first` minus the feature set's horizon is folded, so that windows are full at `first`, up to
     what was known when the range's last event was: later events change no value of the range. What does not fit into `room` is
-    streamed, with the same result; then days are committed one after another, or several small ones together. Values that another
+    streamed, with the same result; then days are committed one after another, or several small ones together. Then a
+    snapshot of the history that an earlier build left is gone on from where it holds, with the same result, and a snapshot is left. Values that another
     build wrote meanwhile may rest on more than this one had read, so they are never overwritten: this one is done again, and
     raises CommitRefused when that keeps happening. Raises FeatureError when the temporary folder is full.
     """
@@ -107,16 +117,66 @@ def _build(  # noqa: PLR0917
         build, rows = _at_once(lake, contracts, features, reading)
         _replace(lake, features, table, days, iter([rows]))
         return build
+    job = _Job(lake, contracts, features, reading, room.memory, payments, table)
+    if not room.snapshots:
+        with room.folder() as folder:
+            return _streamed(job, folder)
+    before = datetime.combine(days[0], time(), UTC) - ahead_of(contracts)
+    try:
+        with room.folder() as folder:
+            start = usable(lake, features, reading, before, payments, folder / "start")
+            return _streamed(job, folder, start, keep=True)
+    except StartRefused as error:
+        refused = str(error)
+        _LOG.warning("features of %s to %s are built from the history: %s", *days, refused)
     with room.folder() as folder:
-        sources = _sources(lake, contracts, reading, payments)
-        streamed = StreamedFeatures(features, reading, sources, room.memory, folder)
-        counts: Counter[date] = Counter()
-        chunks = streamed.chunk_frames()
-        for block in streamed.chunks.blocks:
-            mine = _counted(islice(chunks, len(block.chunks)), counts)
-            # Each time as of before anything was read, so that what others wrote since is noticed.
-            _replace(lake, features, lake.as_of(table), (block.first, block.last), mine)
-        return FeatureBuild(dict(sorted(counts.items())), streamed.folded, reading.known_from)
+        return replace(_streamed(job, folder, keep=True), refused=refused)
+
+
+@dataclass(frozen=True)
+class _Job:
+    lake: Lake
+    contracts: Contracts
+    features: FeatureSet
+    reading: Reading
+    memory: int
+    payments: DeltaTable
+    table: DeltaTable
+
+
+def _streamed(job: _Job, folder: Path, start: Snapshot | None = None, *, keep: bool = False) -> FeatureBuild:
+    lake, features, reading = job.lake, job.features, job.reading
+    sources = _sources(lake, job.contracts, reading, job.payments, start)
+    cut = _cut(job, sources, start) if keep else None
+    keeper = Keeper(cut, folder / "kept") if cut else None
+    streamed = StreamedFeatures(features, reading, sources, job.memory, folder, start, keeper)
+    streamed.prepare()  # whether the snapshot holds is known before anything is replaced
+    counts: Counter[date] = Counter()
+    chunks = streamed.chunk_frames()
+    for block in streamed.chunks.blocks:
+        mine = _counted(islice(chunks, len(block.chunks)), counts)
+        # Each time as of before anything was read, so that what others wrote since is noticed.
+        _replace(lake, features, lake.as_of(job.table), (block.first, block.last), mine)
+    kept = None
+    if keeper:
+        try:
+            keeper.commit(lake, features, job.payments, reading, streamed.parts)
+            kept = keeper.cut.before
+        except LakeError as error:  # it is there to save work: the features are what counts
+            _LOG.warning("no snapshot of features was kept: %s", error)
+    went_on = start.cut.before if start else None
+    return FeatureBuild(dict(sorted(counts.items())), streamed.folded, reading.known_from, went_on, kept=kept)
+
+
+def _cut(job: _Job, sources: Sources, start: Snapshot | None) -> Cut | None:
+    """That of the range's newest day with payments, if the snapshot gone on from is an earlier one's."""
+    if not sources.per_day:
+        return None
+    before = datetime.combine(max(sources.per_day), time(), UTC) - ahead_of(job.contracts)
+    known_to = job.reading.known_to
+    if known_to is None or known_to < before or (start and start.cut.before >= before):
+        return None
+    return new_cut(job.lake, job.payments, before)
 
 
 def _counted(frames: Iterator[pl.DataFrame], counts: Counter[date]) -> Iterator[pl.DataFrame]:
@@ -140,10 +200,14 @@ def _replace(
     lake.replace(FEATURES, whole, predicate, table=table)
 
 
-def _sources(lake: Lake, contracts: Contracts, reading: Reading, payments: DeltaTable) -> Sources:
+def _sources(
+    lake: Lake, contracts: Contracts, reading: Reading, payments: DeltaTable, start: Snapshot | None
+) -> Sources:
     rows = lake.scan(payments)
     within = pl.lit(value=False) if reading.within is None else reading.within
     folded = rows.filter((pl.col("known_at") >= reading.known_from) & within)
+    if start:
+        folded = folded.filter(~start.cut.rows)
     count = folded.select(pl.len()).collect(engine="streaming").item()
     per_day = rows.filter(reading.of_range).group_by("event_date").len().collect(engine="streaming")
     return Sources(rows, read_labels(lake, contracts), count, dict(per_day.iter_rows()))

@@ -27,6 +27,8 @@ class Reading:
     within: pl.Expr | None
     """Events that may precede one of the range's in an entity's order; None when the range is empty."""
     epochs: Epochs
+    known_to: datetime | None = None
+    """All that became known up to then is among them."""
 
     @property
     def of_range(self) -> pl.Expr:
@@ -37,14 +39,10 @@ def reading_of(  # noqa: PLR0917
     lake: Lake, contracts: Contracts, features: FeatureSet, first: date, last: date, table: DeltaTable
 ) -> Reading:
     """Everything known since `first` minus the horizon, up to what was known when the range's last event was."""
-    ahead = timedelta(milliseconds=contracts.transactions.future_tolerance_ms) + _MARGIN
+    ahead = ahead_of(contracts)
     known_from = datetime.combine(first, time(), UTC) - features.horizon - ahead
     epochs = epoch_registry(lake)
     of_range = lake.scan(table).filter(pl.col("event_date").is_between(first, last))
-    return Reading(first, last, known_from, _may_precede(of_range, epochs, ahead), epochs)
-
-
-def _may_precede(of_range: pl.LazyFrame, epochs: Epochs, ahead: timedelta) -> pl.Expr | None:
     # Copies of a payment count too: what is read beyond the last event changes no value of the range.
     newest = (
         of_range.group_by("_stream", "_shard", "_incarnation")
@@ -53,8 +51,15 @@ def _may_precede(of_range: pl.LazyFrame, epochs: Epochs, ahead: timedelta) -> pl
     )
     known = newest.select(pl.col("known_at").max()).item()
     if known is None:
-        return None
-    return (pl.col("known_at") <= known + ahead).fill_null(True) | out_of_turn(newest, epochs)
+        return Reading(first, last, known_from, None, epochs)
+    known_to = known + ahead
+    within = (pl.col("known_at") <= known_to).fill_null(True) | out_of_turn(newest, epochs)
+    return Reading(first, last, known_from, within, epochs, known_to)
+
+
+def ahead_of(contracts: Contracts) -> timedelta:
+    """How much earlier than its own time an event may become known, and some more."""
+    return timedelta(milliseconds=contracts.transactions.future_tolerance_ms) + _MARGIN
 
 
 def needed_columns(features: FeatureSet, schema: pl.Schema) -> list[str]:

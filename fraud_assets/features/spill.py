@@ -33,10 +33,12 @@ class Room:
     """Bytes for events and features together; a process takes some 300 MiB besides."""
     temp: str = ""
     """Folder for what does not fit; empty: the system's."""
+    snapshots: bool = False
+    """Whether a build that does not fit into memory goes on from a snapshot of the history, and leaves one."""
 
     @classmethod
     def of(cls, settings: Settings) -> "Room":
-        return cls(settings.feature_memory_mib << 20, settings.feature_temp)
+        return cls(settings.feature_memory_mib << 20, settings.feature_temp, settings.feature_snapshots)
 
     @contextmanager
     def folder(self) -> Iterator[Path]:

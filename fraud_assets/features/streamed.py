@@ -6,6 +6,9 @@
 3. Each part of an entity kind holds all events of its entities: it is folded, and what features read goes to the chunks.
 4. Chunk by chunk the columns are joined.
 
+A build may go on from a snapshot (see snapshots.py): then only payments that it does not stand for are read, those before them
+only where a label names them; and it may leave one, part by part of each entity kind.
+
 Every step's parts are so many that one of them fits into the memory allowed. An entity is never divided, so the busiest one must
 fit too. Work and bytes on disk grow with the events, not with their square.
 """
@@ -20,10 +23,13 @@ import polars as pl
 
 from fraud_assets.features.chunks import Chunks
 from fraud_assets.features.reading import Reading, carried_columns, needed_columns, row_bytes
+from fraud_assets.features.snapshots import OPEN_FOR, Keeper, Snapshot, entity_columns
 from fraud_assets.features.spill import PART, Spill
 from fraud_assets.lake import DECISIONS
+from fraud_core.errors import StartRefused
 from fraud_core.features import FeatureSet
 from fraud_core.features.inputs import Frame
+from fraud_core.features.labels import EFFECTS_SCHEMA, label_effects
 from fraud_core.features.offline import (
     Floats,
     answered,
@@ -32,10 +38,17 @@ from fraud_core.features.offline import (
     fold_entity,
     read_history,
 )
+from fraud_core.features.order import up_to
+from fraud_core.features.starts import MARK, OLDER, Start, fold_on, leave
 
 _CHUNK, _PLACE, _TURN = "_chunk", "_place", "_turn"
 """Of a payment of the range: its chunk of the output and its place in it. Of every payment: its turn where all else ties."""
+_FRESH = "_fresh"
+"""Whether a payment is folded; else it is here for its labels."""
 _BATCH_ROWS = 50_000
+_FEWEST_PARTS = 4
+"""Of an entity kind, where a snapshot is left: its parts serve later builds, of more events perhaps."""
+_FEW_IDS = 4_000_000
 _NOTHING = np.zeros(0, np.int64)
 
 
@@ -56,10 +69,18 @@ class Sources:
 class StreamedFeatures:
     """One build. `memory`: bytes for what is held at a time."""
 
-    def __init__(
-        self, features: FeatureSet, reading: Reading, sources: Sources, memory: int, folder: Path
+    def __init__(  # noqa: PLR0917
+        self,
+        features: FeatureSet,
+        reading: Reading,
+        sources: Sources,
+        memory: int,
+        folder: Path,
+        start: Snapshot | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self.features, self.reading, self.sources = features, reading, sources
+        self.start, self.keeper = start, keeper
         self._id = features.contract.event_id
         self._schema = sources.payments.collect_schema()
         self._memory, self._folder = memory, folder
@@ -72,7 +93,11 @@ class StreamedFeatures:
         self._id_parts = self._parts(rows, 4 * whole)
         joint = [entities for entities in features.groups if len(entities) > 1]
         self._waiting = {entity for entities in joint for entity in entities}
-        self._entity_parts = {name: self._parts(rows, self._folding_bytes(name)) for name in features.plans}
+        fewest = _FEWEST_PARTS if keeper else 1
+        self._entity_parts = {
+            name: start.parts[name] if start else max(fewest, self._parts(rows, self._folding_bytes(name)))
+            for name in features.plans
+        }
         self._joint_fields = {
             source.field for entities in joint for source in features.groups[entities].program.inputs
         }
@@ -82,16 +107,29 @@ class StreamedFeatures:
         self._known = {name: self._spill(f"labels-{name}") for name in features.plans}
         self._values = {name: self._spill(f"values-{name}") for name in features.plans}
         self._filled: dict[int, int] = {}
+        self._prepared = False
         self.folded = 0
 
-    def chunk_frames(self) -> Iterator[pl.DataFrame]:
-        """The rows of each chunk of the output in turn: the carried columns, event_date, known_at, the features."""
+    @property
+    def parts(self) -> dict[str, int]:
+        """Into how many parts each entity kind is divided."""
+        return dict(self._entity_parts)
+
+    def prepare(self) -> None:
+        """Read and fold everything. Raises StartRefused when the snapshot is not what the events before it leave any more."""
+        if self._prepared:
+            return
         self._put_away()
         for part in range(self._id_parts):
             self._settle(part)
         for name in self.features.plans:
             for part in range(self._entity_parts[name]):
                 self._fold(name, part)
+        self._prepared = True
+
+    def chunk_frames(self) -> Iterator[pl.DataFrame]:
+        """The rows of each chunk of the output in turn: the carried columns, event_date, known_at, the features."""
+        self.prepare()
         for chunk in range(self.chunks.count):
             yield self._joined(chunk)
 
@@ -110,23 +148,46 @@ class StreamedFeatures:
         )
         digests = labelled["digest"].unique()
         first_labelled = labelled["event_date"].min()
-        chosen = known >= reading.known_from
+        fresh = (known >= reading.known_from).fill_null(value=False)
+        if self.start:
+            self._check_copies(self.start)
+            fresh &= ~self.start.cut.rows
+        chosen = fresh
         if first_labelled is not None:  # which of them really are: see _settle
-            chosen |= (pl.col("event_date") >= first_labelled) & digest.is_in(digests.implode())
+            reached = (pl.col("event_date") >= first_labelled) | (known >= reading.known_from)
+            chosen |= reached & digest.is_in(digests.implode())
         chosen = (chosen & reading.within).fill_null(value=False)
         row = 0
         payments = self.sources.payments.filter(chosen).select(
-            *needed_columns(self.features, self._schema), part
+            *needed_columns(self.features, self._schema), part, fresh.alias(_FRESH)
         )
         for batch in _batches(payments):
             self._payments.add(batch.with_columns((pl.int_range(pl.len()) + row).alias(_TURN)))
             row += batch.height
         decided = self.sources.payments.filter(~chosen & (pl.col("_stream") == DECISIONS))
+        if self.start:
+            sent = self.sources.payments.filter(chosen & (pl.col("_stream") != DECISIONS))
+            ids = sent.select(digest.alias("digest")).unique().head(_FEW_IDS).collect(engine="streaming")
+            if ids.height < _FEW_IDS:
+                decided = decided.filter(digest.is_in(ids["digest"].implode()))
         for batch in _batches(decided.select(self._id, part)):
             self._decided.add(batch)
         labels = self.sources.labels.filter(digest.is_in(digests.implode()))
         for batch in _batches(labels.select(self._id, "is_fraud", "known_at", part)):
             self._labels.add(batch)
+
+    def _check_copies(self, start: Snapshot) -> None:
+        """A decision that came after the snapshot wins over the sent copy that the snapshot stands for."""
+        digest = pl.col(self._id).cast(pl.String).hash(seed=1)
+        decided = pl.col("_stream") == DECISIONS
+        there = up_to(start.read) & (pl.col("known_at") >= start.cut.before)
+        later = self.sources.payments.filter(decided & ~start.cut.rows & ~there)
+        ids = later.select(digest.alias("digest")).unique().collect(engine="streaming")["digest"]
+        if ids.is_empty():
+            return
+        beaten = self.sources.payments.filter(~decided & start.cut.rows & digest.is_in(ids.implode()))
+        if beaten.select(pl.len()).collect(engine="streaming").item():
+            raise StartRefused("a payment that was kept as sent has been decided since")
 
     # -- 2. from parts by id to parts by entity
 
@@ -138,6 +199,10 @@ class StreamedFeatures:
         rows, labels = self._once(rows, decided, labels)
         if rows.is_empty():
             return
+        if labels is not None:
+            self._put_effects(rows, labels)
+        if self.start:  # a history has payments that were labelled since, however old
+            rows = rows.filter(pl.col(_FRESH) | (pl.col("known_at") < self.reading.known_from))
         self.folded += rows.height
         rows = self._placed(rows)
         self._base.add(self._with_plain_features(rows.filter(pl.col(_PLACE).is_not_null())))
@@ -146,20 +211,24 @@ class StreamedFeatures:
             parts = self._entity_parts[name]
             nobodys = pl.when(pl.col(field).is_null()).then(pl.col(_PLACE) % parts)
             owner = nobodys.otherwise(_hashed(field, 2, parts)).cast(pl.Int32).alias(PART)
-            concerned = rows.select(*self._entity_columns(name), _CHUNK, _PLACE, _TURN, owner)
+            older = (~pl.col(_FRESH)).alias(OLDER)
+            concerned = rows.select(*self._entity_columns(name), _CHUNK, _PLACE, _TURN, older, owner)
             if rows[field].null_count():
                 concerned = concerned.filter(pl.col(field).is_not_null() | pl.col(_PLACE).is_not_null())
             self._events[name].add(concerned)
-            if plan.has_labels and labels is not None:
-                labelled = rows.join(labels, on=self._id, how="semi").sort(_TURN)
-                owners = labelled.unique(self._id, keep="first", maintain_order=True).drop_nulls(field)
-                self._known[name].add(labels.join(owners.select(self._id, owner), on=self._id, how="inner"))
+
+    def _put_effects(self, rows: pl.DataFrame, labels: pl.DataFrame) -> None:
+        """Here all labels of a payment and the payment meet: what they do goes to the entities."""
+        labelled = rows.join(labels, on=self._id, how="semi").sort(_TURN)
+        effects = label_effects(self.features, labelled, labels)
+        for (name,), mine in effects.partition_by("entity", as_dict=True).items():
+            parts = self._entity_parts[str(name)]
+            self._known[str(name)].add(mine.with_columns(_hashed("entity_id", 2, parts).alias(PART)))
 
     def _once(
         self, rows: pl.DataFrame, decided: pl.DataFrame | None, labels: pl.DataFrame | None
     ) -> tuple[pl.DataFrame, pl.DataFrame | None]:
         """The payments of a part without copies, each with its turn as `read_history` would have it, and the labels that count."""
-        known_from = self.reading.known_from
         is_decision = pl.col("_stream") == DECISIONS
         ids = rows.filter(is_decision).select(self._id)
         if decided is not None:
@@ -167,11 +236,12 @@ class StreamedFeatures:
         if ids.height:
             sent = rows.filter(~is_decision).join(ids, on=self._id, how="anti")
             rows = pl.concat([sent, rows.filter(is_decision)])
-        recent = pl.col("known_at") >= known_from
+        recent = pl.col(_FRESH)
         if labels is None:
             rows = rows.filter(recent) if rows.select((~recent).any()).item() else rows
         else:
-            since = labels.filter(recent).select(self._id).unique()
+            known = pl.col("known_at") >= self.reading.known_from
+            since = labels.filter(known).select(self._id).unique()
             if rows.select((~recent).any()).item():
                 older = rows.filter(~recent).join(since, on=self._id, how="semi")
                 rows = pl.concat([older, rows.filter(recent)])
@@ -210,11 +280,19 @@ class StreamedFeatures:
     # -- 3. from parts by entity to chunks of the output
 
     def _fold(self, name: str, part: int) -> None:
-        rows = self._events[name].take(part)
-        labels = self._known[name].take(part)
+        rows, effects = self._events[name].take(part), self._known[name].take(part)
+        plan, group = self.features.plans[name], self.features.groups.get((name,))
+        start, held = Start.nothing(plan), None
+        if self.start:
+            start, held = self.start.load(plan, part)
+        if held is not None:
+            held = self._turned(held)
+            fresh = held.clear() if rows is None else rows.with_columns(pl.lit(value=False).alias(MARK))
+            rows = pl.concat([fresh, held.select(fresh.columns)])
         if rows is None:
             return
-        plan, group = self.features.plans[name], self.features.groups.get((name,))
+        if self.keeper:
+            self._leave(name, part, rows, start)
         field, mine = plan.rule.field, pl.col(_PLACE).is_not_null()
         active = rows.filter(mine).select(field).drop_nulls().unique()
         rows = pl.concat(
@@ -223,9 +301,14 @@ class StreamedFeatures:
         if rows.is_empty():
             return
         rows = rows.sort(_TURN)
-        history = read_history(self.features, rows, labels, self.reading.epochs, name)
+        if effects is None:
+            effects = pl.DataFrame(schema=EFFECTS_SCHEMA)
+        history = read_history(self.features, rows, None, self.reading.epochs, name, effects)
         places = answered(rows.height, rows[_PLACE].is_not_null())
-        block = fold_entity(history, plan, places)
+        if held is None:
+            block = fold_entity(history, plan, places)
+        else:
+            block = fold_on(history, plan, places, start.of(active[field].cast(pl.String)))
         found = evaluate_group(group, history.columns, [block], places) if group else {}
         slots = (
             {f"{_PLACE}{slot}": column for slot, column in enumerate(block)} if name in self._waiting else {}
@@ -237,6 +320,36 @@ class StreamedFeatures:
                 **{key: pl.Series(value) for key, value in (found | slots).items()},
             )
         )
+
+    def _turned(self, held: pl.DataFrame) -> pl.DataFrame:
+        """Events that a snapshot holds, with the turn that they had; without what no history would have read."""
+        turn = (2 + (pl.col("_stream") == DECISIONS).cast(pl.Int64)) * 2**60 - 2**59 + pl.int_range(pl.len())
+        return held.with_columns(
+            turn.alias(_TURN),
+            pl.lit(None, pl.Int32).alias(_CHUNK),
+            pl.lit(None, pl.Int64).alias(_PLACE),
+            pl.lit(value=False).alias(OLDER),
+        ).filter(pl.col(MARK) | (pl.col("known_at") >= self.reading.known_from))
+
+    def _leave(self, name: str, part: int, rows: pl.DataFrame, start: Start) -> None:
+        """Keep what the part's events leave at the cut of the new snapshot."""
+        keeper, plan = self.keeper, self.features.plans[name]
+        if keeper is None:
+            return
+        if MARK not in rows.columns:
+            rows = rows.with_columns(pl.lit(value=False).alias(MARK))
+        rows = rows.filter(pl.col(MARK) | (pl.col("known_at") >= self.reading.known_from)).sort(_TURN)
+        rows = rows.filter(pl.col(plan.rule.field).is_not_null())
+        settled = pl.col(MARK) | keeper.cut.rows
+        early = pl.col(MARK) | (keeper.cut.rows & (pl.col("known_at") < keeper.cut.before - OPEN_FOR))
+        history = read_history(self.features, rows, None, self.reading.epochs, name)
+        flags = rows.select(settled.alias("settled"), early.alias("early"))
+        cut_ms = int(keeper.cut.before.timestamp() * 1000)
+        left = leave(history, plan, start, flags["settled"].to_numpy(), flags["early"].to_numpy(), cut_ms)
+        columns = self._entity_columns(name)
+        marks = rows[left.marks].select(columns).with_columns(pl.lit(value=True).alias(MARK))
+        held = rows[left.held].select(columns).with_columns(pl.lit(value=False).alias(MARK))
+        keeper.add(name, part, left.start, pl.concat([marks, held]))
 
     # -- 4. the output
 
@@ -281,20 +394,7 @@ class StreamedFeatures:
         return evaluate_group(group, inputs, blocks, np.arange(rows.height, dtype=np.int64))
 
     def _entity_columns(self, name: str) -> list[str]:
-        contract, plan = self.features.contract, self.features.plans[name]
-        fields = [source.field for source in entity_inputs(self.features, name)]
-        named = [contract.event_id, contract.event_time, plan.rule.field, *fields]
-        named += [
-            "known_at",
-            "_stream",
-            "_shard",
-            "_incarnation",
-            "_offset",
-            "_index",
-            "_epoch",
-            f"_seq_{name}",
-        ]
-        return [each for each in dict.fromkeys(named) if each in self._schema]
+        return entity_columns(self.features, self._schema, name)
 
     def _folding_bytes(self, name: str) -> int:
         """About what an event takes while its part is folded: its columns twice, integers, and all that is answered."""

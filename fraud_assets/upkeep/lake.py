@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from deltalake.exceptions import CommitFailedError
 
 from fraud_assets.features import FEATURES
+from fraud_assets.features.snapshots import KEPT_FOR, SNAPSHOT_PARTS, SNAPSHOTS
 from fraud_assets.ingestion.retired import join_old_ranges, retire_old_days
 from fraud_assets.lake import DECISIONS, LEDGER, STREAMS, Lake, quarantine_of
 from fraud_assets.lake.files import table_names
@@ -96,6 +97,9 @@ def _retain(settings: Settings, lake: Lake, names: Sequence[str], result: LakeUp
             result.retired |= {name: gone} if gone else {}
     if settings.retain_transactions_days and FEATURES in names:
         _remove(lake, FEATURES, "event_date", settings.retain_transactions_days, result)
+    for name in (SNAPSHOTS, SNAPSHOT_PARTS):
+        if name in names:
+            _remove(lake, name, "written_at", KEPT_FOR.days, result)
     if settings.retain_quality_days and DATA_QUALITY in names:
         _remove(lake, DATA_QUALITY, "judged_at", settings.retain_quality_days, result)
     if settings.retain_ledger_days and LEDGER in names:

@@ -38,20 +38,26 @@ SKETCH_RING, SKETCH_FIRST, SKETCH_INPUT, SKETCH_FILTER = range(4)
 """Columns of `sketches`: ring, measure of part 0, index of the cells, filter or -1."""
 SLOT_KIND, SLOT_MEASURE, SLOT_INPUT, SLOT_LENGTH = range(4)
 """Columns of `slots`: kind, measure or -1, index of the carried value or -1, window ms."""
+NEVER_MET = 255
+"""Instead of a number of buckets, of which a ring has fewer."""
 
 
 @njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
 def fold_rings(  # noqa: C901, PLR0917
     starts: Any, clock: Any, numbers: Any, cells: Any, carried: Any, bits: Any, rows: Any,
     rings: Any, measures: Any, sketches: Any, slots: Any, horizon: int, clean_ring: int, newest: Any, out: Any,
+    begun: Any, begun_totals: Any, begun_buckets: Any, begun_ages: Any,
     kept_totals: Any, kept_buckets: Any, kept_cells: Any,
 ) -> None:  # fmt: skip
     """Replay every entity and write its slots, but those of labels.
 
     starts: int64[e+1] into the sorted rows; clock, bits, rows, newest: int64[n], rows = place in `out`; numbers, cells,
     carried: int64[·, n]; rings: int64[r, 4]; measures: int64[m, 4]; sketches: int64[k, 4]; slots: int64[s, 4];
-    clean_ring: its number or -1. out: int64[s, all rows], written at rows[i]. kept_…: with e > 0 rows they receive each
-    entity's last totals [e, m], buckets [e, m, most buckets] and the buckets that met its cells last [e, k, cells].
+    clean_ring: its number or -1. out: int64[s, all rows], written at rows[i]. begun: int64[e], per entity the row of the
+    begun_… that holds what its first event has left behind, itself included, or -1: totals [·, m], buckets [·, m, most
+    buckets], and by how many buckets its cells were last met before it, uint8 [·, k, cells], NEVER_MET for none.
+    kept_…: with e > 0 rows they receive each entity's last totals [e, m], buckets [e, m, most buckets] and the buckets
+    that met its cells last [e, k, cells].
     """
     most = 1
     for r in range(len(rings)):
@@ -69,7 +75,18 @@ def fold_rings(  # noqa: C901, PLR0917
         met[:] = -1
         for r in range(len(rings)):
             newest_bucket[r] = clock[begin] // rings[r, RING_WIDTH]
-        for i in range(begin, end):
+        first = begin
+        known = begun[e]
+        if known >= 0:
+            first = begin + 1
+            bucket[:] = begun_buckets[known]
+            total[:] = begun_totals[known]
+            for k in range(len(sketches)):
+                for cell in range(SKETCH_CELLS * SKETCH_LEVELS):
+                    age = np.int64(begun_ages[known, k, cell])
+                    if age != NEVER_MET:
+                        met[k, cell] = newest_bucket[sketches[k, SKETCH_RING]] - age
+        for i in range(first, end):
             t = clock[i]
             # 1. what leaves each ring
             for r in range(len(rings)):

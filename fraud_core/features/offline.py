@@ -73,25 +73,28 @@ class History:
         return Sorted(rows, starts, ids, clocks(starts, self.times[rows]))
 
 
-def read_history(
+def read_history(  # noqa: PLR0917
     features: "FeatureSet",
     events: pl.DataFrame,
     labels: pl.DataFrame | None,
     epochs: Epochs | None = None,
     entity: str | None = None,
+    effects: pl.DataFrame | None = None,
 ) -> History:
     """Turn a frame of transactions, and the labels of some of them, into integers.
 
     With `entity` only into those that the folds and features of this one need; `events` may lack the other columns then.
+    `effects`: those of the labels (see `label_effects`), where they are known already.
     """
     frame = Frame(events)
     sources = features.program.inputs if entity is None else entity_inputs(features, entity)
     columns = {source: frame.column(source) for source in sources}
-    effects = (
-        pl.DataFrame(schema=EFFECTS_SCHEMA)
-        if labels is None
-        else label_effects(features, events, labels, None if entity is None else (entity,))
-    )
+    if effects is None:
+        effects = (
+            pl.DataFrame(schema=EFFECTS_SCHEMA)
+            if labels is None
+            else label_effects(features, events, labels, None if entity is None else (entity,))
+        )
     known_ms = known_times(events)
     reading = first_reading(events, known_ms, epochs)
     return History(features, frame, columns, effects, known_order(events), known_ms, reading)
@@ -195,7 +198,7 @@ def fold_entity(history: History, plan: EntityPlan, rows: Ints) -> Ints:
     ordered = history.sort(plan)
     if len(ordered.rows):
         places = places[ordered.rows]
-        newest = _fold_labels(history, plan, ordered, places, out)
+        newest = fold_effects(history, plan, ordered, places, out)
         if plan.rule.layout == Layout.BUCKETS:
             nothing = np.zeros((0, 0, 0), np.int64)
             kept = nothing.reshape(0, 0), nothing, nothing
@@ -240,11 +243,17 @@ def fold_buckets(  # noqa: PLR0917
         ordered.starts, ordered.clock, _gather(history, plan.numbers, rows), _gather(history, plan.cells, rows),
         _gather(history, plan.carried, rows), filter_bits(history, plan)[rows], places,
         tables.rings, tables.measures, tables.sketches, tables.slots, plan.rule.horizon_ms, tables.clean_ring,
-        newest, out, *kept,
+        newest, out, *unbegun(len(ordered.starts) - 1), *kept,
     )  # fmt: skip
 
 
-def _fold_labels(history: History, plan: EntityPlan, ordered: Sorted, places: Ints, out: Ints) -> Ints:
+def unbegun(entities: int) -> tuple[Any, Ints, Ints, Any]:
+    """What `fold_rings` takes where every entity begins with nothing."""
+    nothing = np.zeros((0, 0, 0), np.int64)
+    return np.full(entities, -1, np.int64), nothing.reshape(0, 0), nothing, nothing.astype(np.uint8)
+
+
+def fold_effects(history: History, plan: EntityPlan, ordered: Sorted, places: Ints, out: Ints) -> Ints:
     """Write the label slots; returns the newest known fraud per sorted row."""
     newest = np.full(len(ordered.rows), NULL, np.int64)
     if plan.has_labels:

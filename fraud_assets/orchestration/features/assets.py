@@ -31,8 +31,16 @@ def feature_table(context: dg.AssetExecutionContext, platform: Platform) -> dg.M
     build = build_features(platform.lake, platform.contracts, platform.features, first, last, room)
     rows = sum(build.rows.values())
     context.log.info("%s to %s: %d rows, %d events folded", first, last, rows, build.folded)
+    if build.refused:
+        context.log.warning("No snapshot was gone on from: %s", build.refused)
+    went_on = {"snapshot": dg.MetadataValue.timestamp(build.start)} if build.start else {}
+    refused = {"snapshot_refused": build.refused} if build.refused else {}
+    kept = {"snapshot_kept": dg.MetadataValue.timestamp(build.kept)} if build.kept else {}
     return dg.MaterializeResult(
         metadata={
+            **went_on,
+            **refused,
+            **kept,
             "dagster/row_count": rows,
             "dagster/uri": platform.lake.uri_of(FEATURES),
             "features": len(platform.features.names),

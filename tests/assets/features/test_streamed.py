@@ -3,13 +3,10 @@
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import Phase, given, settings
@@ -18,80 +15,11 @@ from hypothesis import strategies as st
 from fraud_assets.features import FEATURES, Room, build_features
 from fraud_assets.features.chunks import Chunks
 from fraud_assets.features.spill import PART, Spill
-from fraud_assets.lake import Lake
-from fraud_assets.online_state.epochs import record_epoch
 from fraud_core.errors import FeatureError
-from fraud_core.features import FeatureSet, load_features
-from fraud_core.log import Shard
-from tests.core.features.world import DECLARATION, contract, make_world
+from fraud_core.features import FeatureSet
+from tests.assets.features.histories import lake_of
 
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate]  # a seed has no smaller example
-JOINT = "  joint: {ratio: {of: site_count_before, over: payer_frauds_6h, empty: 2}, reason: r}\n"
-SIZE = 260
-
-
-@pytest.fixture(scope="module")
-def contracts() -> Any:
-    payments = contract()
-    columns = make_world(1, 2).frame.drop("known_at", "_offset").schema
-    payments.future_tolerance_ms, payments.path = 60_000, "transactions"
-    payments.polars_schema = lambda: columns
-    labels = SimpleNamespace(event_id="id", label="is_fraud", reported_at=None)
-    return SimpleNamespace(transactions=payments, labels=labels)
-
-
-@pytest.fixture(scope="module")
-def features(contracts: Any, tmp_path_factory: pytest.TempPathFactory) -> FeatureSet:
-    path = tmp_path_factory.mktemp("declaration") / "features.yaml"
-    path.write_text(DECLARATION + JOINT)
-    return load_features(path, contracts)
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as name:
-        yield Path(name)
-
-
-def lake_of(folder: Path, seed: int, features: FeatureSet) -> tuple[Lake, list[date]]:
-    """A lake with a random history: payments on both streams, some scored, late ones, rebuilds; and its days."""
-    random = np.random.default_rng(seed)
-    world = make_world(seed, SIZE, payers=6, shops=4, span_h=float(random.choice([20.0, 90.0, 400.0])))
-    height = world.frame.height
-    scored = np.cumsum(
-        random.random(height) < 0.4
-    )  # an entity's seq rises with the order in which it was seen
-    decided = np.diff(scored, prepend=0) > 0
-    frame = world.frame.with_columns(
-        pl.col("known_at").gather(np.sort(random.integers(0, height, height))),  # many known at once
-        event_date=pl.col("at").dt.date(),
-        _stream=pl.Series(np.where(decided, "decisions", "transactions")),
-        _shard=pl.Series(random.integers(0, 2, height), dtype=pl.Int32),
-        _incarnation=pl.lit("a"),
-        _index=pl.lit(0, pl.Int32),
-        _epoch=pl.when(pl.Series(decided)).then(1 + pl.int_range(pl.len()) // (height // 2)),
-        **{f"_seq_{each}": pl.when(pl.Series(decided)).then(pl.Series(scored)) for each in features.entities},
-    )
-    # Most of what was scored was sent as well, now and then known otherwise, dated otherwise or for another payer.
-    copies = frame.filter(pl.Series(decided & (random.random(height) < 0.8))).with_columns(
-        pl.col("known_at") - timedelta(minutes=1),
-        pl.col("event_date") + pl.duration(days=pl.int_range(pl.len()) % 7 // 6),
-        pl.col("payer").shift(),
-        _stream=pl.lit("transactions"),
-        _offset=pl.col("_offset") + height,
-        _epoch=pl.lit(None, pl.Int64),
-        **{f"_seq_{each}": pl.lit(None, pl.Int64) for each in features.entities},
-    )
-    lake = Lake(str(folder / "lake"))
-    rows = pl.concat([frame, copies.select(frame.columns)]).sample(fraction=1.0, shuffle=True, seed=seed)
-    lake.append(lake.create("transactions", rows.schema, partition_by=["event_date"]), rows)
-    labels = world.labels.with_columns(event_date=pl.col("known_at").dt.date() - timedelta(days=5))
-    lake.append(lake.create("labels", labels.schema), labels)
-    if seed % 2:
-        for epoch in (1, 2):
-            ends = {Shard("transactions", n, "a"): height * epoch // 3 for n in (0, 1)}
-            record_epoch(lake, features, epoch, ends | {Shard("decisions", 0, "a"): height * epoch // 2})
-    return lake, sorted(set(frame["event_date"]))
 
 
 def test_a_streamed_build_gives_the_same_bits(contracts: Any, features: FeatureSet) -> None:
