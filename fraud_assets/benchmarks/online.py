@@ -1,30 +1,43 @@
-"""The online side of `spearhead bench features`: a Valkey of its own, entities with histories of a given length, and a stopwatch."""
+"""The online side of `spearhead bench features`: a Valkey of its own, entities with histories of a given length, and a stopwatch.
 
+What a payment costs the server depends on how busy it is: one that waits for each payment wakes up, and writes its
+append-only file, for each; one that is never idle does both for several at once. Both are measured.
+"""
+
+import selectors
+import socket
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+import hiredis
 import numpy as np
 import polars as pl
 from redis import Redis
 
 from fraud_assets.benchmarks.payments import START_MS, as_events, frauds, payments
+from fraud_core.errors import StateError
 from fraud_core.features import FeatureSet, OnlineState, compute_offline, label_effects
+from fraud_core.features.wire import pack
 from fraud_core.log.valkey import start_valkey
 
 AT_EVENTS: Final = (10, 25, 200, 5_000, 100_000)
 _PRELOADED: Final = 60_000
 """Events that fill the histories of one length: many short ones or few long ones."""
 _BATCH: Final = 200
+_CONNECTIONS: Final = 16
+"""Clients of a server that is never idle, each with one payment under way."""
 _SPAN_MS: Final = int(timedelta(days=20).total_seconds() * 1000)
 
 
 def online_figures(features: FeatureSet, at: Sequence[int], calls: int) -> list[dict[str, float]]:
-    """Per length of history: server CPU µs of one payment (all its entities), client p50 and p99 µs of its round trip."""
+    """Per length of history: server CPU µs of one payment (all its entities), alone and at saturation, and the client's
+    p50 and p99 µs of a round trip where payments come one at a time."""
     found = []
     with _redis() as client:
         for events in at:
@@ -58,23 +71,63 @@ def mismatches(features: FeatureSet, seed: int, rows: int = 20_000) -> int:
 
 def _measure(client: "Redis", state: OnlineState, events: int, calls: int) -> dict[str, float]:
     groups = max(1, min(calls, _PRELOADED // events))
-    each = -(-calls // groups)
+    each = 2 * -(-calls // groups)
     history, following = _histories(state.features, groups, events, each)
     for batch in _batches(history):
         state.apply_many(batch)
     before, waited = _server_cpu_s(client), []
-    for event, event_id in following:
+    half = len(following) // 2
+    for event, event_id in following[:half]:
         began = time.perf_counter()
         state.apply(event, event_id)
         waited.append(time.perf_counter() - began)
     used = _server_cpu_s(client) - before
+    rest = [
+        state.calls.prepare(state.epoch(), event, event_id).commands for event, event_id in following[half:]
+    ]
+    messages = [pack((("GET", state.calls.epoch_key), *commands)) for commands in rest]
+    before = _server_cpu_s(client)
+    _saturate(client, messages, 1 + len(rest[0]))
+    saturated = _server_cpu_s(client) - before
     p50, p99 = np.percentile(waited, [50, 99]) * 1e6
     return {
-        "server_us": round(used / len(following) * 1e6, 1),
+        "server_us": round(used / half * 1e6, 1),
+        "server_saturated_us": round(saturated / len(messages) * 1e6, 1),
         "client_p50_us": round(float(p50), 1),
         "client_p99_us": round(float(p99), 1),
         "bytes_per_entity_group": round(float(client.info("memory")["used_memory_dataset"]) / groups),
     }
+
+
+def _saturate(client: "Redis", messages: Sequence[bytes], replies: int) -> None:
+    """Send each message, over the next connection that has nothing under way, and read its replies."""
+    kwargs = client.connection_pool.connection_kwargs
+    waiting = iter(messages)
+    with selectors.DefaultSelector() as ready, ExitStack() as opened:
+        busy = 0
+        for message in islice(waiting, _CONNECTIONS):
+            connection = opened.enter_context(
+                socket.create_connection((kwargs["host"], kwargs["port"]), timeout=60)
+            )
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            ready.register(connection, selectors.EVENT_READ, (hiredis.Reader(), []))
+            connection.sendall(message)
+            busy += 1
+        while busy:
+            for key, _ in ready.select():
+                sender, (reader, got) = key.fileobj, key.data
+                assert isinstance(sender, socket.socket)
+                reader.feed(sender.recv(1 << 16))
+                while (reply := reader.gets()) is not False:
+                    if isinstance(reply, hiredis.ReplyError):
+                        raise StateError(f"The online state refused a payment: {reply}.")
+                    got.append(reply)
+                if len(got) == replies:
+                    got.clear()
+                    message = next(waiting, b"")
+                    busy -= not message
+                    if message:
+                        sender.sendall(message)
 
 
 def _histories(

@@ -57,5 +57,11 @@ def test_a_short_run_prints_every_figure() -> None:
     found = json.loads(done.stdout.strip().splitlines()[-1])
     assert set(found) >= KEYS
     assert found["mismatches"] == 0
-    assert set(found["online"][0]) >= {"events_per_entity", "server_us", "client_p50_us", "client_p99_us"}
+    assert set(found["online"][0]) >= {
+        "events_per_entity",
+        "server_us",
+        "server_saturated_us",
+        "client_p50_us",
+        "client_p99_us",
+    }
     assert min(found["cpu_s"], found["polars_rolling_cpu_s"], found["duckdb_cpu_s"]) > 0
