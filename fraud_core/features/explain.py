@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from fraud_core.features.feature_set import Feature, FeatureSet
 
 _COSTS = {
-    Layout.LIST: "grows with the events that its windows hold; from 20 µs of the server's time at a few to 130 µs at 200 (docs/features.md)",
-    Layout.BUCKETS: "some 40 µs of the server's time per event, whatever the traffic (docs/features.md)",
+    Layout.LIST: "some 20 µs of the server's time per event at a few events, 25 to 40 µs at 200 (docs/features.md)",
+    Layout.BUCKETS: "some 30 µs of the server's time per event, whatever the traffic (docs/features.md)",
 }
 """Measured on one core, all features of an entity together; see docs/features.md."""
 
