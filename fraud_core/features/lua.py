@@ -10,10 +10,11 @@ import re
 from collections.abc import Collection
 
 from fraud_core.features.layout import LABEL_BYTES, LABEL_FORMAT, LABELS_VALID_AT
-from fraud_core.features.lua_lists import SEARCHES, list_function
+from fraud_core.features.lua_lists import list_function
 from fraud_core.features.lua_read import with_reader
 from fraud_core.features.lua_rings import most_zeros, ring_function
 from fraud_core.features.lua_steps import argument_bytes
+from fraud_core.features.lua_totals import SEARCHES
 from fraud_core.features.plan import NULL, EntityPlan, Layout
 
 _PRELUDE = """#!lua name={library}

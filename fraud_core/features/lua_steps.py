@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from fraud_core.features.layout import FOREVER_MS, LABEL_BYTES, LABEL_FORMAT, label_columns
 from fraud_core.features.plan import EntityPlan, Filter, SlotKind
 
-_ARGUMENTS = 100
+_ARGUMENTS = 60
 
 
 def argument_lines(plan: EntityPlan) -> list[str]:
@@ -23,7 +23,7 @@ def argument_bytes(plan: EntityPlan) -> int:
 
 
 def packed(formats: Sequence[str], values: Sequence[str]) -> str:
-    """An expression: the values as bytes, some at a time, for a call takes at most 250 arguments."""
+    """An expression: the values as bytes, some at a time, for a function has room for 250 values."""
     parts = []
     for start in range(0, len(values), _ARGUMENTS):
         some = slice(start, start + _ARGUMENTS)

@@ -24,6 +24,28 @@ PHASES = [Phase.explicit, Phase.reuse, Phase.generate]  # a seed has no smaller 
 seeds = st.integers(0, 2**32 - 1)
 
 
+MANY = ", ".join(f"{5 * k}m" for k in range(1, 41))
+MANY_WINDOWS = f"""
+version: 1
+answer_ttl: 1m
+entities:
+  payer: {{history: 6h, remember: 40}}
+  site: {{history: 6h, layout: buckets, resolution: 12}}
+filters:
+  web: {{kind: web}}
+features:
+  "payer_count_{{window}}": {{count: {{entity: payer}}, windows: [{MANY}], reason: "r {{window}}"}}
+  "payer_web_{{window}}": {{count: {{entity: payer, where: web}}, windows: [{MANY}], reason: "r {{window}}"}}
+  "payer_max_{{window}}": {{max: {{entity: payer, of: amount}}, windows: [{MANY}], reason: "r {{window}}"}}
+  "payer_std_{{window}}": {{std: {{entity: payer, of: amount}}, windows: [{MANY}], reason: "r {{window}}"}}
+  "payer_shops_{{window}}": {{distinct: {{entity: payer, of: shop}}, windows: [{MANY}], reason: "r {{window}}"}}
+  "payer_median_{{window}}": {{median: {{entity: payer, of: amount}}, windows: [{MANY}], reason: "r {{window}}"}}
+  "payer_frauds_{{window}}": {{frauds: {{entity: payer}}, windows: [{MANY}], reason: "r {{window}}"}}
+  "site_sum_{{window}}": {{sum: {{entity: site, of: amount}}, windows: [{MANY}], reason: "r {{window}}"}}
+  "site_ids_{{window}}": {{distinct: {{entity: site, of: id}}, windows: [{MANY}], reason: "r {{window}}"}}
+"""
+
+
 def drawn(examples: int) -> settings:
     return settings(
         max_examples=examples,
@@ -91,6 +113,14 @@ def test_no_declaration_looks_ahead(
 
 
 @pytest.mark.valkey
+def test_a_declaration_of_hundreds_of_windows_agrees(client: redis.Redis, tmp_path: Path) -> None:
+    """More totals, ordered values and answers than a Lua function has room for as variables."""
+    features = declare(tmp_path, MANY_WINDOWS)
+    assert len(features.names) == 9 * 40
+    world = make_world(3, 150)
+    assert compare(client, features, world)
+
+
 @pytest.mark.parametrize("folder", SHIPPED)
 def test_shipped_declarations_agree_offline_and_online(client: redis.Redis, folder: str) -> None:
     features = shipped(folder)
