@@ -1,15 +1,20 @@
 """`spearhead features`: what is declared, and what one feature means."""
 
 import json
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fraud_core.settings import load_settings
 
 app = typer.Typer(name="features", help="The declared features and what they mean.", no_args_is_help=True)
+
+_SHOWN_ID: Final = 80
+"""Characters of an id that stand above its features."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -99,12 +104,13 @@ def get(
 ) -> None:
     """What a payment of one entity would find: its current features, read without changing anything."""
     import time
-    from datetime import UTC, datetime
 
     from fraud_core.contracts import load_contracts
     from fraud_core.features import OnlineState, state_client
     from fraud_core.features.declaration import load_features
 
+    if not id or not _is_text(id):
+        raise typer.BadParameter("expected the entity's id, a text in UTF-8.", param_hint="ID")
     settings = load_settings()
     contracts = load_contracts(settings.contracts)
     features = load_features(contracts.features_path, contracts)
@@ -118,9 +124,32 @@ def get(
         times = {"clock_ms": found.clock_ms, "as_of_ms": found.as_of_ms or None}
         typer.echo(json.dumps(plain | times | {"features": values, "needs_payment": found.asking}))
         return
-    clock = datetime.fromtimestamp((found.clock_ms or 0) / 1000, UTC).isoformat(timespec="seconds")
-    met = f"{found.seq:,} payments, the latest of {clock}" if found.seen else "never seen"
-    table = Table("feature", "value", title=f"{entity} {id}: {met}; epoch {found.epoch}")
+    met = "never seen"
+    if found.clock_ms is not None:
+        met = f"{found.seq:,} events, the latest of {_time(found.clock_ms)}"
+    as_of = f"; as of {_time(found.as_of_ms)}" if found.as_of_ms > (found.clock_ms or 0) else ""
+    console = Console()
+    console.print(Text(f"{entity} {_shown(id)}: {met}{as_of}; epoch {found.epoch}"), soft_wrap=True)
+    table = Table("feature", "value")
     for name, value in values.items():
         table.add_row(name, "" if value is None else f"{value:g}")
-    Console().print(table)
+    console.print(table)
+
+
+def _is_text(id: str) -> bool:
+    """Whether the shell gave text: bytes that are no UTF-8 come as surrogates."""
+    try:
+        id.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _shown(id: str) -> str:
+    """An id on one line of a terminal, whatever is in it."""
+    plain = id if id.isprintable() else repr(id)
+    return plain if len(plain) <= _SHOWN_ID else f"{plain[:_SHOWN_ID]}… ({len(id):,} characters)"
+
+
+def _time(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

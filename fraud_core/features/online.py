@@ -68,7 +68,9 @@ def _unreachable(error: RedisError) -> StateError:
 
 
 def _no_state(namespace: str) -> StateLost:
-    return StateLost(f"{namespace!r} has no online state any more. Run `spearhead state rebuild`.")
+    return StateLost(
+        f"{namespace!r} has no online state: none was built yet, or Redis lost it. Run `spearhead state rebuild`."
+    )
 
 
 def _missing_function(replies: Sequence[Any]) -> bool:

@@ -54,7 +54,7 @@ class HttpApp:
                 Route("/v1/score", _measured("score", self.score), methods=["POST"]),
                 Route("/v1/score/batch", _measured("score_batch", self.score_batch), methods=["POST"]),
                 Route("/v1/model", _measured("model", self.model)),
-                Route("/v1/features/{entity}/{id}", _measured("features", self.features)),
+                Route("/v1/features/{entity}/{id:path}", _measured("features", self.features)),
                 Route("/readyz", self.readyz),
                 Route("/livez", self.livez),
                 Route("/metrics", self.metrics),

@@ -30,6 +30,9 @@ async def read_features(runtime: Runtime, request: Request) -> Response:
     if entity not in runtime.features.plans:
         words = f"There is no entity of that name: {nearest(entity[:64], runtime.features.plans)}"
         return respond(problem("unknown-entity", words, trace_id))
+    if not id:
+        words = f"Expected the id of one {entity} behind the last slash: /v1/features/{entity}/<id>."
+        return respond(problem("not-found", words, trace_id))
     if len(id.encode()) > MAX_ID_BYTES:
         words = f"Expected an entity id of at most {MAX_ID_BYTES} bytes, found {len(id.encode())}."
         return respond(problem("id-too-long", words, trace_id))

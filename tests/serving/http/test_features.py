@@ -2,6 +2,7 @@
 
 import logging
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -61,6 +62,15 @@ def test_an_id_never_seen_has_the_values_of_an_empty_past(serving: Settings) -> 
     run(serving, body)
 
 
+def test_an_id_may_hold_whatever_a_contract_allows(serving: Settings) -> None:
+    async def body(_: HttpApp, client: httpx.AsyncClient) -> None:
+        for id in ("a/b", "/", "a b", "Zoë 支付", "a%2Fb", "a}{b", "../x"):
+            response = await client.get(f"/v1/features/merchant/{quote(id, safe='')}")
+            assert (response.status_code, response.json()["id"]) == (200, id)
+
+    run(serving, body)
+
+
 @pytest.mark.parametrize(
     ("path", "status", "kind", "words"),
     [
@@ -68,6 +78,7 @@ def test_an_id_never_seen_has_the_values_of_an_empty_past(serving: Settings) -> 
         (f"/v1/features/account/{'x' * 2**20}", 414, "id-too-long", "1048576"),
         ("/v1/features/account/x?as_of=tomorrow", 422, "invalid-moment", "clock, now"),
         ("/v1/features/account/x?as_of=9999999", 422, "invalid-moment", "clock, now"),
+        ("/v1/features/account/", 404, "not-found", "/v1/features/account/<id>"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(
