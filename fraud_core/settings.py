@@ -267,7 +267,15 @@ class Settings(BaseSettings):
 
     @cached_property
     def redis_address(self) -> str:
-        """Address of Redis, with its files of TLS: the one that was set, or the embedded Valkey's."""
+        """Address of Redis, with its files of TLS: the one that was set, or the embedded Valkey's.
+
+        Raises SettingsError while the embedded one's port is still to be chosen: clients take 0 for 6379, a stranger's.
+        """
+        if not self.redis_url and self.valkey_port == 0:
+            raise SettingsError(
+                "SPEARHEAD_VALKEY_PORT=0 lets `spearhead up` choose a free port; every other command needs the port that it chose. "
+                "Set SPEARHEAD_VALKEY_PORT to the one that `spearhead status` shows."
+            )
         return with_tls(
             self.redis_url or f"redis://{self.host}:{self.valkey_port}/0",
             ssl_ca_certs=self.redis_ca,

@@ -10,7 +10,7 @@ from typing import Any
 
 from fraud_core.addresses import redacted
 from fraud_core.cli.discovery import offered_commands
-from fraud_core.errors import ContractError, PlatformError
+from fraud_core.errors import ContractError, PlatformError, SettingsError
 from fraud_core.platform.checks import Check
 from fraud_core.platform.ports import describe_holder, is_free
 from fraud_core.platform.services import local_services
@@ -30,7 +30,7 @@ def check_redis(settings: Settings) -> Iterable[Check]:
     address = redacted(settings.redis_url)
     try:
         found = _redis_servers(settings)
-    except redis.RedisError as error:
+    except (redis.RedisError, SettingsError) as error:
         if settings.redis_url:
             advice = "Start it, or correct SPEARHEAD_REDIS_URL; leave that empty to use the embedded Valkey."
             if speaks_tls(settings.redis_url):

@@ -37,6 +37,14 @@ def test_an_address_of_a_redis_is_taken(address: str) -> None:
     assert load_settings(_env_file=None, redis_url=address).redis_url == address
 
 
+def test_a_port_that_is_still_to_be_chosen_is_no_address() -> None:
+    settings = load_settings(_env_file=None, valkey_port=0)
+    with pytest.raises(SettingsError, match="SPEARHEAD_VALKEY_PORT to the one that `spearhead status` shows"):
+        _ = settings.redis_address
+    assert settings.changed(redis_url="redis://db").redis_address == "redis://db"
+    assert settings.changed(valkey_port=6391).redis_address == "redis://127.0.0.1:6391/0"
+
+
 def test_a_home_that_is_a_file_or_under_one_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
