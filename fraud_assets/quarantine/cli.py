@@ -258,6 +258,10 @@ def _selection(  # noqa: PLR0917
     for stream in named:
         if stream not in STREAMS:
             raise typer.BadParameter(f"expected streams among {', '.join(STREAMS)}, found {stream}")
+    if since and until and since > until:
+        raise typer.BadParameter(
+            f"--from {since:%Y-%m-%d} was expected to be no later than --to {until:%Y-%m-%d}"
+        )
     return Selection(
         streams=named,
         reasons=tuple(reasons or ()),

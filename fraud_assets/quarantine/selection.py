@@ -84,7 +84,7 @@ def find(lake: Lake, selection: Selection, audit: Audit | None = None) -> pl.Dat
 def newest(lake: Lake, selection: Selection, limit: int) -> tuple[int, pl.DataFrame]:
     """How many rows are meant, and the last `limit` of them as `find` gives them, newest first; cheap, however many they are."""
     rows = _rows(lake, selection, (*IDENTITY, "known_at", "quarantine_date"))
-    last = rows.top_k(limit, by=["known_at", "_offset", "_index"])
+    last = rows.top_k(min(limit, rows.height), by=["known_at", "_offset", "_index"])
     if not last.height:
         return rows.height, find(lake, replace(selection, streams=()))
     chosen = replace(

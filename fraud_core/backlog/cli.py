@@ -29,7 +29,8 @@ def backlog(
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per look.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Look again and again, until Ctrl-C.")] = False,
     over: Annotated[
-        float, typer.Option(help="Seconds between two looks, over which rates are taken.", min=0.1)
+        float,
+        typer.Option(help="Seconds between two looks, over which rates are taken.", min=0.1, max=86_400),
     ] = 3.0,
 ) -> None:
     """Show how far every reader of the log is behind, in events: depth, oldest age, rates, time to empty, pressure."""

@@ -8,6 +8,7 @@ from typing import Any
 import click
 import typer
 
+from fraud_core.cli.numbers import demand_finite
 from fraud_core.errors import SpearheadError
 
 COMMAND_GROUP = "spearhead.commands"
@@ -39,6 +40,7 @@ def load_command(name: str, point: EntryPoint) -> click.Command:
         ) from error
     command = _as_click(name, target)
     command.name = name
+    demand_finite(command)
     return command
 
 

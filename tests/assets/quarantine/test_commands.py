@@ -46,6 +46,8 @@ def test_a_list_filters_counts_and_masks(
     today = f"{datetime.now(UTC):%Y-%m-%d}"
     assert len(rows(command, "--from", today, "--to", today)) == 4
     assert rows(command, "--to", "2020-01-01") == []
+    assert command("list", "--from", today, "--to", "2020-01-01").exit_code == 2, "no day lies between them"
+    assert len(rows(command, "--limit", 10**20)) == 4
     [duplicate] = rows(command, "--kind", "duplicate")
     assert (duplicate["kind"], duplicate["reasons"]) == ("duplicate", [])
     counts = json.loads(command("list", "--by", "reason", "--json").stdout)

@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
+from typing import Annotated
 
 import pytest
 import redis
@@ -68,6 +69,22 @@ def test_a_plain_function_and_a_typer_app_are_both_commands(monkeypatch: pytest.
     listing = runner.invoke(app, ["--help"]).output
     assert "Greet somebody." in listing
     assert "Several commands." in listing
+
+
+def wait(seconds: float = 1.0, rate: Annotated[float, typer.Option(min=0)] = 2.0) -> None:
+    typer.echo(f"{seconds} {rate}")
+
+
+@pytest.mark.parametrize("option", ["--seconds", "--rate"])
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e999"])
+def test_what_is_no_finite_number_is_refused_by_the_name_of_its_option(
+    monkeypatch: pytest.MonkeyPatch, option: str, number: str
+) -> None:
+    offer(monkeypatch, wait=f"{__name__}:wait")
+    refused = runner.invoke(app, ["wait", option, number])
+    assert refused.exit_code == 2
+    assert option in refused.output
+    assert runner.invoke(app, ["wait", option, "3"]).exit_code == 0
 
 
 def test_a_command_is_imported_only_when_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
