@@ -183,7 +183,7 @@ def verify(
         console = Console()
         console.print(
             f"epoch {found.epoch}: {found.compared:,} entities compared, {found.differing} differ, {found.in_flight} changed too "
-            f"fast to be compared"
+            f"fast to be compared, {found.expired:,} older than a state is kept"
         )
         for difference in found.differences:
             console.print(Text.assemble(("✗ ", "red"), difference), soft_wrap=True)

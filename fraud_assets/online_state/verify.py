@@ -33,7 +33,7 @@ from fraud_core.features import (
     up_to,
     write_states,
 )
-from fraud_core.features.layout import GRACE_MS
+from fraud_core.features.layout import GRACE_MS, life_ms
 from fraud_core.features.wire import exchange
 from fraud_core.log import Log, Shard
 from fraud_core.settings import Settings
@@ -56,6 +56,8 @@ class StateProof:
     differing: int = 0
     in_flight: int = 0
     """Entities that changed too fast to be compared: their live state was ahead of the log whenever it was looked at."""
+    expired: int = 0
+    """Entities not compared: their latest payment lies further back than a state is kept, so that either side may have dropped it."""
     differences: list[str] = field(default_factory=list)
 
     @property
@@ -139,9 +141,9 @@ class _Verify:
         epochs = epoch_registry(self.lake)
         self._read_by_rebuild = up_to(cast("dict[Shard, int]", epochs.get(self.proof.epoch, {})))
         within = self._read_by_rebuild | (pl.col("_epoch") == self.proof.epoch)
-        latest = datetime.now(UTC)
-        read_from = latest - self.features.horizon - timedelta(milliseconds=GRACE_MS)
         rows = self.lake.scan(table)
+        self._moment = self._now(rows)
+        read_from = self._moment - self.features.horizon - timedelta(milliseconds=GRACE_MS)
         count = (
             rows.filter(pl.col("known_at") >= read_from).select(pl.len()).collect(engine="streaming").item()
         )
@@ -154,6 +156,16 @@ class _Verify:
         self._follow(history, tail)
         return history, tail
 
+    def _now(self, rows: pl.LazyFrame) -> datetime:
+        """The present by the clock of what was ingested: for a replay, as far past its end as its state is old."""
+        built, now = self.state.registered(), datetime.now(UTC)
+        if not built.get("known_ms"):
+            return now
+        newest = rows.select(pl.col("known_at").max()).collect(engine="streaming").item()
+        since = now - datetime.fromtimestamp(built["created_ms"] / 1000, UTC)
+        aged = datetime.fromtimestamp(built["known_ms"] / 1000, UTC) + since
+        return max(aged, newest) if newest is not None else aged
+
     def _follow(self, history: LiveHistory, tail: Tail) -> None:
         while (rows := tail.read(20_000)) is not None:
             history.add(rows.filter(self._read_by_rebuild | (pl.col("_epoch") == self.proof.epoch)))
@@ -165,7 +177,11 @@ class _Verify:
         upto = {each.id: each.seq for each in online if each.seen}
         scratch = self._scratch(history, entity, upto, ids)
         ahead = {}
+        kept_since_ms = self._moment.timestamp() * 1000 - life_ms(self.features.plans[entity].rule)
         for live, folded in zip(online, scratch, strict=True):
+            if (live.seen or folded.seen) and max(live.clock_ms or 0, folded.clock_ms or 0) <= kept_since_ms:
+                self.proof.expired += 1
+                continue
             if live.seq > folded.seq and folded.seen:
                 ahead[live.id] = live.seq
                 continue
