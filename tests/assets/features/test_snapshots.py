@@ -1,8 +1,10 @@
 """A build that goes on from a snapshot gives the bits of one that reads the history, whatever came meanwhile, or says why it did not."""
 
 import re
+import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -149,7 +151,12 @@ def plain_world(folder: Path, features: FeatureSet, seed: int = 0) -> tuple[Arri
     last = next(
         place for place in range(len(days) - 1, 1, -1) if days[place] - days[place - 2] == timedelta(days=2)
     )
-    return world, Room(20_000, str(folder), snapshots=True), days[last - 2 : last + 1]
+    return world, room_in(folder, features), days[last - 2 : last + 1]
+
+
+def room_in(folder: Path, features: FeatureSet) -> Room:
+    """Too small for a history of three days, and not much smaller: each part has its cost."""
+    return Room(20_000 + 400 * len(features.names), str(folder), snapshots=True)
 
 
 def arrive_on_time(world: Arriving, until: datetime) -> None:
@@ -173,38 +180,108 @@ def test_a_day_goes_on_from_the_snapshot_that_the_day_before_left(
     assert again.folded < built.folded
 
 
+@pytest.fixture(scope="module")
+def kept(
+    contracts: Any, few: FeatureSet, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, date, datetime]:
+    """A lake whose newest day was built and left a snapshot: its folder, the day, the cut. Tests change copies of it."""
+    made = tmp_path_factory.mktemp("kept")
+    world, room, days = plain_world(made, few)
+    arrive_on_time(world, midnight(days[1]) + timedelta(hours=23))
+    built = built_alike(world.lake, contracts, few, (days[1], days[1]), room)
+    assert built.kept
+    return made / "lake", days[1], built.kept
+
+
 @pytest.mark.parametrize(
     ("what", "why"),
     [("late", "are in its cut now"), ("gone", "are in its cut now"), ("parts", "of its .* parts are gone")],
 )
 def test_a_snapshot_that_does_not_hold_any_more_is_told_and_not_gone_on_from(
-    contracts: Any, features: FeatureSet, folder: Path, what: str, why: str
+    contracts: Any, few: FeatureSet, kept: tuple[Path, date, datetime], folder: Path, what: str, why: str
 ) -> None:
-    world, room, days = plain_world(folder, features)
-    arrive_on_time(world, midnight(days[1]) + timedelta(hours=23))
-    assert built_alike(world.lake, contracts, features, (days[1], days[1]), room).kept
-    before = pl.col("known_at") < midnight(days[1]) - timedelta(hours=2)
-    held = world.lake.scan("transactions").filter(before).sort("known_at").collect()
+    made, day, cut = kept
+    lake, room = copied(made, folder), room_in(folder, few)
+    before = pl.col("known_at") < midnight(day) - timedelta(hours=2)
+    held = lake.scan("transactions").filter(before).sort("known_at").collect()
     if what == "late":
         late = held.tail(1).with_columns(id=pl.lit("late"), _offset=pl.col("_offset") - 1)
-        world.lake.append(world.lake.table("transactions"), late)
+        lake.append(lake.table("transactions"), late)
     elif what == "gone":
-        world.lake.table("transactions").delete(f"id = '{held['id'][-1]}'")
+        lake.table("transactions").delete(f"id = '{held['id'][-1]}'")
     else:
-        world.lake.table(SNAPSHOT_PARTS).delete("kind = 'held'")
-    built = built_alike(world.lake, contracts, features, (days[1], days[1]), room)
-    assert built.start is None
+        lake.table(SNAPSHOT_PARTS).delete("kind = 'held'")
+    built = built_alike(lake, contracts, few, (day, day), room)
+    assert (built.start, built.kept) == (None, cut)
     assert re.search(why, built.refused)
-    mended = built_alike(world.lake, contracts, features, (days[1], days[1]), room)
-    assert (mended.start, mended.refused) == (built.kept, "")
+    mended = built_alike(lake, contracts, few, (day, day), room)
+    assert (mended.start, mended.refused) == (cut, "")
 
 
 def test_a_snapshot_of_another_declaration_is_not_looked_at(
-    contracts: Any, features: FeatureSet, folder: Path
+    contracts: Any, few: FeatureSet, kept: tuple[Path, date, datetime], folder: Path
 ) -> None:
-    world, room, days = plain_world(folder, features)
-    arrive_on_time(world, midnight(days[1]) + timedelta(hours=23))
-    build_features(world.lake, contracts, features, days[1], days[1], room)
-    other = replace(features, state_hash="another")
-    built = built_alike(world.lake, contracts, other, (days[1], days[1]), room)
+    made, day, cut = kept
+    lake, room = copied(made, folder), room_in(folder, few)
+    assert build_features(lake, contracts, few, day, day, room).start == cut
+    other = replace(few, state_hash="another")
+    built = built_alike(lake, contracts, other, (day, day), room)
     assert (built.start, built.refused) == (None, "")
+
+
+def copied(lake: Path, folder: Path) -> Lake:
+    shutil.copytree(lake, folder / "lake")
+    return Lake(str(folder / "lake"))
+
+
+def deleted(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.clear()
+
+
+def altered(rows: pl.DataFrame) -> pl.DataFrame:
+    """Others' values for every payment, the opposite for every label."""
+    if "is_fraud" in rows.columns:
+        return rows.with_columns(~pl.col("is_fraud"))
+    names = ("payer", "shop", "site", "amount", "degrees", "kind", "code", "flag", "lat", "lon")
+    return rows.with_columns(pl.col(*names).reverse(), at=pl.col("at") + timedelta(seconds=7))
+
+
+@pytest.mark.parametrize("change", [deleted, altered])
+def test_what_becomes_known_later_changes_no_value_that_a_build_from_a_snapshot_gives(
+    contracts: Any,
+    features: FeatureSet,
+    known_all: tuple[Path, date, datetime],
+    folder: Path,
+    change: Callable[[pl.DataFrame], pl.DataFrame],
+) -> None:
+    """The build that left the snapshot had read everything as well: nothing of what came after the cut is in it."""
+    made, day, cut = known_all
+    lake, room = copied(made, folder), room_in(folder, features)
+    of_day = lake.scan(FEATURES).filter(pl.col("event_date") == day).sort("known_at", "id").collect()
+    now = of_day["known_at"][of_day.height // 2]
+    for name in ("transactions", "labels"):
+        rows = lake.scan(name).collect()
+        later = rows.filter(pl.col("known_at") > now)
+        assert later.height > 10
+        lake.replace(name, pl.concat([rows.filter(pl.col("known_at") <= now), change(later)]), "true")
+    assert build_features(lake, contracts, features, day, day, room).start == cut
+    got = lake.scan(FEATURES).filter(pl.col("event_date") == day).sort("known_at", "id").collect()
+    known = pl.col("known_at") <= now
+    assert not got.filter(~known).equals(of_day.filter(~known), null_equal=True)
+    wanted = of_day.filter(known)
+    assert min(wanted.height, of_day.height - wanted.height) > 10
+    for column in wanted.columns:
+        assert got.filter(known)[column].equals(wanted[column], null_equal=True), column
+
+
+@pytest.fixture(scope="module")
+def known_all(
+    contracts: Any, features: FeatureSet, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, date, datetime]:
+    """A lake to which everything had come when a day within it was built and left a snapshot: its folder, the day, the cut."""
+    made = tmp_path_factory.mktemp("known-all")
+    world, room, days = plain_world(made, features, seed=1)  # whose middle day has many payments
+    arrive_on_time(world, midnight(days[-1]) + timedelta(days=99))
+    built = built_alike(world.lake, contracts, features, (days[1], days[1]), room)
+    assert built.kept
+    return made / "lake", days[1], built.kept
