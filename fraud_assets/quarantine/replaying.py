@@ -187,6 +187,9 @@ class _Replay:
         arrived = self._arrived(stream, rows)
         left = rows.filter(~pl.col("root").is_in(arrived["root"].unique().implode()))
         ready = self._judged(stream, self._repaired(left, refused), refused)
+        if refused[HELD] and self._arrived(stream, left).height:
+            # Not the producer's doing: somebody else's replay reached the table since it was looked at.
+            raise CommitRefused("Others brought the same events back meanwhile.")
         # Several rows of one event, each brought back and refused before: the last stands for all of them.
         newest = ready.rows.with_row_index("_place").unique("root", keep="last", maintain_order=True)
         chosen = ready.only(newest["_place"].to_list())

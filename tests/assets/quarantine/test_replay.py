@@ -9,6 +9,7 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -17,7 +18,7 @@ from cryptography.fernet import Fernet
 
 from fraud_assets.ingestion import run_ingest, verify
 from fraud_assets.lake import Lake
-from fraud_assets.quarantine import AUDIT, Audit, Selection, discard, find, replay, state_counts
+from fraud_assets.quarantine import AUDIT, Audit, Selection, discard, find, replay, replaying, state_counts
 from fraud_assets.quarantine.audit import IDENTITY, INTENDED, Act
 from fraud_assets.quarantine.replaying import REPLAY_FAILPOINTS
 from fraud_core.errors import CommitRefused, SettingsError
@@ -160,6 +161,26 @@ def test_what_was_sent_again_meanwhile_does_not_come_back_too(
         0,
         {"in_the_table": 1, "transaction_id.duplicate_other_body": 1},
     )
+
+
+def test_what_another_replay_brought_back_meanwhile_is_not_called_the_producers_doing(
+    settings: Settings, lake: Lake, refuse: Refuse, event: MakeEvent, steps: Steps, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    refuse([event(1, country="UK")])
+    arrived, raced = replaying._Replay._arrived, list[bool]()
+
+    def overtaken(work: Any, stream: str, rows: pl.DataFrame) -> pl.DataFrame:
+        before = arrived(work, stream, rows)
+        if not raced:
+            raced.append(True)
+            assert replay(settings, lake, EVERYTHING, "bob", mapping=steps(UK_TO_GB)).appended == 1
+            run_ingest(settings)
+        return before
+
+    monkeypatch.setattr(replaying._Replay, "_arrived", overtaken)
+    result = replay(settings, lake, EVERYTHING, "ann", mapping=steps(UK_TO_GB))
+    assert (result.selected, result.appended, result.refused) == (0, 0, {})
+    assert find(lake, Selection(("transactions",), state="replayed")).height == 1
 
 
 def test_an_event_that_is_refused_again_is_worked_on_as_the_same_event(
