@@ -5,6 +5,7 @@ An ingest run of a quarter of an hour leaves some hundred events. What the UI sh
 """
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -129,7 +130,8 @@ def _size(folder: Path | None) -> int | None:
     if folder is None or not folder.is_dir():
         return None
     total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):
-            total += path.stat().st_size if path.is_file() else 0
+    for parent, _, names in os.walk(folder):  # not rglob: folders of runs that end come and go meanwhile
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += (Path(parent) / name).stat().st_size
     return total
