@@ -84,7 +84,7 @@ class Servers:
         except (redis.ConnectionError, redis.TimeoutError, RedisClusterException) as error:
             self._forget()
             raise LogUnavailable(
-                f"Redis was expected to answer at {self.address}: {error}. {consequence} {self._remedy}"
+                f"Redis was expected to answer at {self.address}: {str(error).rstrip('.')}. {consequence} {self._remedy}"
             ) from error
         except redis.OutOfMemoryError as error:
             raise LogUnavailable(
