@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable
 
 from fraud_core.backlog.measure import Gauge, by_reader
-from fraud_core.errors import LogError
+from fraud_core.errors import LogError, SettingsError
 from fraud_core.log import open_log
 from fraud_core.platform.checks import Check
 from fraud_core.platform.state import read_state
@@ -16,8 +16,8 @@ _LOOK_AGAIN_S = 5.0
 def alarms(settings: Settings) -> list[str]:
     """What is wrong with readers; waits some seconds only where one may be standing still. Empty without a log."""
     try:
-        log = open_log(settings)
-    except LogError:
+        log = open_log(_as_running(settings))
+    except (LogError, SettingsError):  # a port that is still to be chosen: nothing runs
         return []
     try:
         gauge = Gauge(log, settings)
@@ -36,6 +36,15 @@ def alarms(settings: Settings) -> list[str]:
         for reader in by_reader(rows, settings)
         if reader.level != "ok" and not reader.alarms
     ]
+
+
+def _as_running(settings: Settings) -> Settings:
+    """With the port that the running platform chose for its Valkey, where that was left to it."""
+    state = read_state(settings.home_path)
+    if settings.valkey_port or state is None or not state.running:
+        return settings
+    ports = {name: port for service in state.services for name, port in service.ports.items()}
+    return settings.changed(valkey_port=ports.get("SPEARHEAD_VALKEY_PORT", 0))
 
 
 def check_backlog(settings: Settings) -> Iterable[Check]:
