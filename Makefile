@@ -75,6 +75,8 @@ demo: install ## start everything, show it working, run until Ctrl-C (ONCE=1: ru
 # A file of tests at a time: tests that follow one another stand in one file. Three processes, since tests wait for servers
 # about half of their time: three keep two cores busy, and none so busy that what a test times would tell of the others.
 PARALLEL ?= -n 3 --dist loadfile
+# Drills compute more than they wait.
+DRILLS_PARALLEL ?= -n 2 --dist loadfile
 
 test: check ## every check, and the tests that are not slow
 	@mkdir -p build
@@ -86,7 +88,7 @@ test-all: check ## every check and every test, the long drills included
 
 test-slow: install ## only the long drills
 	@mkdir -p build
-	@$(BIN)/python -m pytest $(PARALLEL) --no-loadscope-reorder -m slow --junitxml=build/junit-slow.xml $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(DRILLS_PARALLEL) --no-loadscope-reorder -m slow --junitxml=build/junit-slow.xml $(PYTEST_ARGS)
 
 check: lint types imports secrets
 

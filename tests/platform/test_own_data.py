@@ -20,7 +20,8 @@ DAYS = ("--from", "2026-03-01", "--to", "2026-04-29")
 def game(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
     """The platform under the game's contracts."""
     home = tmp_path_factory.mktemp("game") / "home"
-    running = RunningPlatform(home, contracts=GAME, first_event_date="2026-03-01")
+    # Nothing here is about time: on a busy machine the usual budget would send a round down the failure ladder.
+    running = RunningPlatform(home, contracts=GAME, first_event_date="2026-03-01", deadline_ms=5000)
     try:
         running.up()
         yield running
