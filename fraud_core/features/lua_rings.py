@@ -14,8 +14,10 @@ from fraud_core.features.layout import (
     label_columns,
     life_ms,
 )
+from fraud_core.features.lua_sketches import sketch_lines, sweep_lines
 from fraud_core.features.lua_steps import (
     argument_lines,
+    bucket,
     filtered,
     label_lines,
     packed,
@@ -26,19 +28,13 @@ from fraud_core.features.plan import (
     LIMB_BITS,
     MAX_BIAS,
     SATURATION,
-    SKETCH_CELLS,
-    SKETCH_DIGIT,
-    SKETCH_DIGITS,
     EntityPlan,
     Slot,
     SlotKind,
 )
 from fraud_core.features.rings import (
     SKETCH_BYTES,
-    STAMPS,
-    SWEEP_EVERY,
     Ring,
-    Sketch,
     measure_places,
     ring_offsets,
     rings,
@@ -101,7 +97,9 @@ def ring_function(plan: EntityPlan) -> str:
         *[
             line
             for number, sketch in enumerate(sketches(plan))
-            for line in _sketch_lines(plan, places, offsets, number, sketch, cells_at)
+            for line in sketch_lines(
+                plan, places.totals[sketch.first], places.opens[sketch.first], offsets, number, cells_at
+            )
         ],
         *_clean_answers(plan, offsets, columns),
         f"  call('SETRANGE', key, 0, pack('{format_}', unpack_table(s, 1, {places.count})))",
@@ -118,7 +116,7 @@ def _life_lines(plan: EntityPlan) -> list[str]:
     By the event's own time, since a clock that ran ahead stands still; and now and then whatever the times say.
     """
     return [
-        f"  if {_bucket(REFRESH_MS, 'told')} ~= {_bucket(REFRESH_MS, 'before')} or s[1] % {REFRESH_EVENTS} == 1 then",
+        f"  if {bucket(REFRESH_MS, 'told')} ~= {bucket(REFRESH_MS, 'before')} or s[1] % {REFRESH_EVENTS} == 1 then",
         f"    call('EXPIRE', key, {life_ms(plan.rule) // 1000})",
         "  end",
     ]
@@ -128,10 +126,6 @@ def most_zeros(plans: Collection[EntityPlan]) -> int:
     """How many zeros a ring function writes at once."""
     sizes = [ring.buckets * ring.bucket_bytes for plan in plans for ring in rings(plan)]
     return max([SKETCH_BYTES, *sizes])
-
-
-def _bucket(width: int, time: str = "t") -> str:
-    return f"({time} - {time} % {width}) / {width}"
 
 
 def _advance_lines(plan: EntityPlan, places: _Places, offsets: list[int], cells_at: int) -> list[str]:
@@ -145,7 +139,7 @@ def _advance_lines(plan: EntityPlan, places: _Places, offsets: list[int], cells_
         zeros = ", ".join(["0"] * len(opens))
         lines += [
             "    do",  # a block per ring, for a function has room for 200 locals
-            f"    local b, was = {_bucket(ring.width_ms)}, {_bucket(ring.width_ms, 'previous')}",
+            f"    local b, was = {bucket(ring.width_ms)}, {bucket(ring.width_ms, 'previous')}",
             "    if b > was then",
             f"      if b - was >= {ring.buckets} then",
             *_empty_lines(ring, offsets[number], opens, totals),
@@ -154,7 +148,7 @@ def _advance_lines(plan: EntityPlan, places: _Places, offsets: list[int], cells_
             *_slide_lines(ring, offsets[number], opens, totals),
             "      end",
             f"      {', '.join(opens)} = {zeros}",
-            *_sweep_lines(plan, number, ring, cells_at),
+            *sweep_lines(plan, number, ring, cells_at),
             "    end",
             "    end",
         ]
@@ -216,33 +210,6 @@ def _slide_lines(ring: Ring, offset: int, opens: list[str], totals: list[str]) -
     return lines
 
 
-def _sweep_lines(plan: EntityPlan, number: int, ring: Ring, cells_at: int) -> list[str]:
-    """Clear cells whose bucket left the window, before their stamp could pass for a newer one."""
-    mine = [place for place, sketch in enumerate(sketches(plan)) if sketch.ring == number]
-    if not mine:
-        return []
-    places = [cells_at + place * SKETCH_BYTES for place in mine]
-    lines = [
-        f"      if b - was >= {ring.buckets} then",  # all of them: unread, for it costs less
-        "        local length = call('STRLEN', key)",
-    ]
-    for at in places:
-        count = f"length - {at} < {SKETCH_BYTES} and length - {at} or {SKETCH_BYTES}"
-        lines.append(f"        if length > {at} then call('SETRANGE', key, {at}, sub(zeros, 1, {count})) end")
-    lines += [
-        f"      elseif {_bucket(SWEEP_EVERY, 'b')} > {_bucket(SWEEP_EVERY, 'was')} then",
-        "        local stale = {}",
-        f"        for age = {ring.buckets}, {STAMPS - 1} do stale[char((b - age) % {STAMPS} + 1)] = '\\0' end",
-    ]
-    for at in places:
-        lines += [
-            f"        local cells = call('GETRANGE', key, {at}, {at + SKETCH_BYTES - 1})",
-            "        local swept = gsub(cells, '[^%z]', stale)",
-            f"        if swept ~= cells then call('SETRANGE', key, {at}, swept) end",
-        ]
-    return [*lines, "      end"]
-
-
 def _carried_lines(carried: list[str]) -> list[str]:
     """Keep the previous event's values for the answer, then remember this one's."""
     lines = [f"  local was_k{place} = {value}" for place, value in enumerate(carried)]
@@ -290,39 +257,6 @@ def _number_step(slot: Slot, x: str, total: str, open_: str, after: tuple[str, s
     )
 
 
-def _sketch_lines(  # noqa: PLR0917
-    plan: EntityPlan, places: _Places, offsets: list[int], number: int, sketch: Sketch, cells_at: int
-) -> list[str]:
-    """Note that the event met its cell in the open bucket, where another bucket had met it last."""
-    ring = rings(plan)[sketch.ring]
-    c = f"c{plan.cells.index(sketch.input)}"
-    at = cells_at + number * SKETCH_BYTES
-    total, open_ = places.totals[sketch.first], places.opens[sketch.first]
-    first = offsets[sketch.ring] + ring.part_offset(sketch.first)
-    body = [
-        f"local b = {_bucket(ring.width_ms)}",
-        f"local stamp, level = b % {STAMPS} + 1, ({c} - {c} % {SKETCH_CELLS}) / {SKETCH_CELLS}",
-        f"local old = b - {_bucket(ring.width_ms, 'previous')} < {ring.buckets}",  # else all were cleared just now
-        f"  and byte(call('GETRANGE', key, {at} + {c}, {at} + {c})) or 0",
-        "if old ~= stamp then",
-        f"  local digit = level % {SKETCH_DIGITS}",
-        f"  local part, one = (level - digit) / {SKETCH_DIGITS}, {SKETCH_DIGIT} ^ digit",
-        f"  local age = (b - old + 1) % {STAMPS}",
-        f"  if old ~= 0 and age < {ring.buckets} then",
-        f"    local p = {first} + (b - age) % {ring.buckets} * {ring.bucket_bytes} + part * 6",
-        "    local met = unpack_struct('<I6', call('GETRANGE', key, p, p + 5))",
-        "    call('SETRANGE', key, p, pack('<I6', met - one))",
-        f"    s[{total} + part] = s[{total} + part] - one",
-        "  end",
-        f"  call('SETRANGE', key, {at} + {c}, char(stamp))",
-        f"  s[{total} + part] = s[{total} + part] + one",
-        f"  s[{open_} + part] = s[{open_} + part] + one",
-        "end",
-    ]
-    step = "\n    ".join(body)
-    return [f"  {filtered(plan, sketch.where, f'if {c} ~= NULL then {step} end')}"]
-
-
 def _slot_values(plan: EntityPlan, places: _Places, columns: list[str]) -> list[str]:
     """An expression per slot."""
     measures = measure_places(plan)
@@ -362,8 +296,8 @@ def _clean_answers(plan: EntityPlan, offsets: list[int], columns: list[str]) -> 
             f"  local clean{place} = NULL",
             f"  if {newest} ~= NULL then",
             f"    local ago = t - {slot.window_ms}",
-            f"    local after, before = {_bucket(ring.width_ms, newest)}, {_bucket(ring.width_ms, 'ago')}",
-            f"    local oldest, clean = {_bucket(ring.width_ms)} - {n}, 0",
+            f"    local after, before = {bucket(ring.width_ms, newest)}, {bucket(ring.width_ms, 'ago')}",
+            f"    local oldest, clean = {bucket(ring.width_ms)} - {n}, 0",
             "    if after < oldest then after = oldest end",
             "    if before > after + 1 then",
             f"      local all = call('GETRANGE', key, {at}, {at + n * size - 1})",

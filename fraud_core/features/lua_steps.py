@@ -97,3 +97,8 @@ def label_lines(plan: EntityPlan, until: str, columns: list[str]) -> list[str]:
             f"        if event > t - {slot.window_ms} then {step}; if {leaves} < {until} then {until} = {leaves} end end"
         )
     return [*lines, "      end", "    end", "  end"]
+
+
+def bucket(width: int, time: str = "t") -> str:
+    """An expression: the number of the bucket of a time."""
+    return f"({time} - {time} % {width}) / {width}"
