@@ -123,7 +123,7 @@ def _ingest(
 
     class Refusals(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if record.args and isinstance(record.args[0], CommitRefused):  # type: ignore[index]
+            if record.args and isinstance(record.args[0], CommitRefused):  # type: ignore[index]  # a log record's args are a tuple here
                 said.send(("refused", ""))
 
     def committed(commit: Commit) -> None:

@@ -162,7 +162,7 @@ def _retire_day(
         )
         .collect()
     )
-    if rows.is_empty() or (aged_by and rows["_aged"].max() >= cutoff):  # type: ignore[operator]
+    if rows.is_empty() or (aged_by and rows["_aged"].max() >= cutoff):  # type: ignore[operator]  # of a column of numbers
         return 0
     counted = _counted(lake, name, rows)
     if counted is None:
@@ -196,7 +196,7 @@ def _counted(lake: Lake, name: str, rows: pl.DataFrame) -> pl.DataFrame | None:
     now = datetime.now(UTC)
     for (stream, number, life), mine in rows.group_by(_SHARD, maintain_order=True):
         ranges = ledger_rows(lake, str(stream), int(number)).filter(pl.col("incarnation") == life)
-        if ranges.is_empty() or mine["_offset"].max() > ranges["end"].max():  # type: ignore[operator]
+        if ranges.is_empty() or mine["_offset"].max() > ranges["end"].max():  # type: ignore[operator]  # of a column of numbers
             return None
         ends = ranges["end"].to_numpy()
         at = ends[np.searchsorted(ends, mine["_offset"].to_numpy())]

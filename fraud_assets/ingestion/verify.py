@@ -130,7 +130,7 @@ class _StreamCheck:
         """Count what the log holds beyond this stream's part of the ledger."""
         for shard in self.log.existing_shards(self.stream):
             life = ledger.filter(pl.col("shard") == shard.number, pl.col("incarnation") == shard.incarnation)
-            self._count_pending(shard, int(life["end"].max() or 0))  # type: ignore[arg-type]
+            self._count_pending(shard, int(life["end"].max() or 0))  # type: ignore[arg-type]  # of a column of numbers
 
     def prove(self, ledger: pl.DataFrame) -> StreamProof:
         """The proof of this stream, once its pending events are counted."""

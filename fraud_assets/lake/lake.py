@@ -190,7 +190,7 @@ class Lake:
             write_deltalake(
                 table,
                 frame if stream is None else stream.reader(),
-                mode=mode,  # type: ignore[call-overload]
+                mode=mode,  # type: ignore[call-overload]  # delta-rs declares a call per mode
                 predicate=predicate,
                 writer_properties=writer_for(frame, _bounds(table)),
                 commit_properties=_commit_properties(versions),

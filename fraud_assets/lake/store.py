@@ -68,7 +68,7 @@ def object_store(uri: str, options: Mapping[str, str], *, hasty: bool = False) -
     return S3Store(
         address.netloc,
         prefix=address.path.strip("/") or None,
-        config={name: value for name, value in options.items() if name.startswith("aws_")},  # type: ignore[arg-type]
+        config={name: value for name, value in options.items() if name.startswith("aws_")},  # type: ignore[arg-type]  # obstore declares each name
         client_options=client,
         retry_config={"max_retries": 2} if hasty else _patience(options),
     )

@@ -131,7 +131,7 @@ def select_training_rows(
             trained_at,
             maturity,
             newest=tally["newest"][0],
-            **choice,  # type: ignore[arg-type]
+            **choice,  # type: ignore[arg-type]  # chosen by name
         )
 
     frame = (

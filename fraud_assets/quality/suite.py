@@ -136,7 +136,7 @@ def _future(field: Field, tolerance_ms: int) -> Promise:
 
 def as_pandas(contract: Contract, suite: list[Promise], rows: pl.DataFrame) -> Any:
     """A pandas frame of the rows as GX sees them: derived columns beside masked ones."""
-    import pandas as pd  # type: ignore[import-untyped]
+    import pandas as pd  # type: ignore[import-untyped]  # pandas carries no types
 
     derived = [each.derive(rows) for each in suite if each.derive is not None]
     frame = mask(contract, rows.select(each.name for each in contract.fields)).with_columns(derived)

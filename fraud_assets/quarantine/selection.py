@@ -90,8 +90,8 @@ def newest(lake: Lake, selection: Selection, limit: int) -> tuple[int, pl.DataFr
     chosen = replace(
         selection,
         origins=tuple(Origin.parse(text) for text in last.select(id_of())["id"]),
-        since=last["quarantine_date"].min(),  # type: ignore[arg-type]
-        until=last["quarantine_date"].max(),  # type: ignore[arg-type]
+        since=last["quarantine_date"].min(),  # type: ignore[arg-type]  # of a column of dates
+        until=last["quarantine_date"].max(),  # type: ignore[arg-type]  # of a column of dates
     )
     return rows.height, find(lake, replace(chosen, state="all")).reverse()
 

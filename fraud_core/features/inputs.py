@@ -100,14 +100,14 @@ def reader(source: Input) -> Reader:
             convert = _hash_any
         case InputKind.ENUM:
             places = {name: place for place, name in enumerate(source.categories)}
-            convert = lambda value: places.get(value, NULL)  # noqa: E731
+            convert = lambda value: places.get(value, NULL)  # noqa: E731 (one of several)
         case InputKind.DIGITS:
             convert = _digits
         case InputKind.BUCKET:
             buckets = int(source.scale)
-            convert = lambda value: _hash_any(value) % buckets  # noqa: E731
+            convert = lambda value: _hash_any(value) % buckets  # noqa: E731 (one of several)
         case InputKind.CELL:
-            convert = lambda value: sketch_cell(_as_text(value))  # noqa: E731
+            convert = lambda value: sketch_cell(_as_text(value))  # noqa: E731 (one of several)
     name = source.field
 
     def read(event: Mapping[str, Any]) -> int:

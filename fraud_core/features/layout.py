@@ -34,7 +34,7 @@ FOREVER_MS = 2**47 - 1
 
 @dataclass(frozen=True)
 class Part:
-    """One value of a record: its name in generated code, bytes, whether signed, and the window whose scan needs it."""
+    """One value of a record: its name in generated code, bytes, whether signed, and the longest window that needs it."""
 
     name: str
     bytes: int
@@ -56,7 +56,7 @@ def reach_ms(slot: Slot, plan: EntityPlan) -> int:
 
 
 def record_parts(plan: EntityPlan) -> tuple[Part, ...]:
-    """The parts of a record after its clock; what long windows need comes first, so that a scan reads a prefix."""
+    """The parts of a record after its clock; what long windows need comes first, so that what leaves them is read as a prefix."""
 
     def need(kinds: frozenset[SlotKind], source: Input) -> int:
         return max(reach_ms(slot, plan) for slot in plan.slots if slot.kind in kinds and slot.input == source)

@@ -213,8 +213,8 @@ class Claims:
     def remember(self, other: "Claims") -> None:
         """Know what another knew, over a connection that was lost: a server that comes back is measured by it."""
         if other.shards == self.shards:
-            self._process = other._process  # noqa: SLF001
-            self._epoch, self._counted = other._epoch, list(other._counted)  # noqa: SLF001
+            self._process = other._process  # noqa: SLF001 (of its own class)
+            self._epoch, self._counted = other._epoch, list(other._counted)  # noqa: SLF001 (of its own class)
 
     def gates(self, epoch: int) -> list[Command]:
         """Ask how many decisions of an epoch each shard was given by this process."""
