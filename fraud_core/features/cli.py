@@ -1,7 +1,6 @@
 """`spearhead features`: what is declared, and what one feature means."""
 
 import json
-from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import typer
@@ -9,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fraud_core.errors import StateError
+from fraud_core.features.moment import CLOCK, NOW, moment_ms, moment_text, said_of_moment
 from fraud_core.settings import load_settings
 
 app = typer.Typer(name="features", help="The declared features and what they mean.", no_args_is_help=True)
@@ -97,43 +98,60 @@ def explain(
 def get(
     entity: Annotated[str, typer.Argument(help="Kind of entity, such as account.")],
     id: Annotated[str, typer.Argument(help="Its id.")],
-    now: Annotated[
-        bool, typer.Option("--now", help="As of now, not of the entity's own clock (its latest payment).")
-    ] = False,
+    as_of: Annotated[
+        str,
+        typer.Option(
+            metavar="clock|now|TIME",
+            help="The moment at which a payment would come: the entity's own clock (its latest payment), now, or an ISO 8601 time such as "
+            "2026-09-01T12:00:00Z (UTC where it names no zone); never before that clock.",
+        ),
+    ] = CLOCK,
+    now: Annotated[bool, typer.Option("--now", help="The same as --as-of now.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """What a payment of one entity would find: its current features, read without changing anything."""
-    import time
-
     from fraud_core.contracts import load_contracts
     from fraud_core.features import OnlineState, state_client
     from fraud_core.features.declaration import load_features
 
     if not id or not _is_text(id):
         raise typer.BadParameter("expected the entity's id, a text in UTF-8.", param_hint="ID")
+    asked_ms = _asked(as_of, now)
     settings = load_settings()
     contracts = load_contracts(settings.contracts)
     features = load_features(contracts.features_path, contracts)
     with state_client(settings) as client:
         state = OnlineState(client, features, settings.namespace)
         state.load()
-        found = state.read(entity, id, time.time_ns() // 1_000_000 if now else 0)
+        found = state.read(entity, id, asked_ms)
+    said = said_of_moment(asked_ms, found)
     values = {name: None if value != value else value for name, value in found.values.items()}  # noqa: PLR0124 (NaN is absent)
     if as_json:
         plain = {"entity": entity, "id": id, "seen": found.seen, "epoch": found.epoch, "seq": found.seq}
-        times = {"clock_ms": found.clock_ms, "as_of_ms": found.as_of_ms or None}
+        times = {"clock_ms": found.clock_ms, "as_of_ms": found.as_of_ms or None, "as_of_note": said}
         typer.echo(json.dumps(plain | times | {"features": values, "needs_payment": found.asking}))
         return
     met = "never seen"
     if found.clock_ms is not None:
-        met = f"{found.seq:,} events, the latest of {_time(found.clock_ms)}"
-    as_of = f"; as of {_time(found.as_of_ms)}" if found.as_of_ms > (found.clock_ms or 0) else ""
+        met = f"{found.seq:,} events, the latest of {moment_text(found.clock_ms)}"
+    as_of = f"; as of {moment_text(found.as_of_ms)}" if found.as_of_ms > (found.clock_ms or 0) else ""
     console = Console()
     console.print(Text(f"{entity} {_shown(id)}: {met}{as_of}; epoch {found.epoch}"), soft_wrap=True)
+    if said:
+        console.print(Text(said, style="yellow"), soft_wrap=True)
     table = Table("feature", "value")
     for name, value in values.items():
-        table.add_row(name, "" if value is None else f"{value:g}")
+        table.add_row(name, "" if value is None else _number(value))
     console.print(table)
+
+
+def _asked(as_of: str, now: bool) -> int:
+    if now and as_of not in {CLOCK, NOW}:
+        raise typer.BadParameter("--now is --as-of now; give one of the two.", param_hint="--now")
+    try:
+        return moment_ms(NOW if now else as_of)
+    except StateError as error:
+        raise typer.BadParameter(str(error), param_hint="--as-of") from None
 
 
 def _is_text(id: str) -> bool:
@@ -151,5 +169,6 @@ def _shown(id: str) -> str:
     return plain if len(plain) <= _SHOWN_ID else f"{plain[:_SHOWN_ID]}… ({len(id):,} characters)"
 
 
-def _time(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+def _number(value: float) -> str:
+    """Counts and sums in full, as they are; what is fractional to the digits that a float32 has."""
+    return f"{value:,.0f}" if value.is_integer() else f"{value:.7g}"

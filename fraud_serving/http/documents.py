@@ -68,7 +68,7 @@ def _features(features: FeatureSet) -> dict[str, Any]:
     own = [feature.name for feature in features.features if feature.entities == (entity,)]
     example = {
         "entity": entity, "id": f"{entity}_000001", "seen": True, "epoch": 3, "seq": 41, "clock": "2026-09-01T12:34:56.789Z",
-        "as_of": "2026-09-01T12:34:56.789Z", "features": dict.fromkeys(own[:3], 2.0), "needs_payment": own[-1:],
+        "as_of": "2026-09-01T12:34:56.789Z", "as_of_note": None, "features": dict.fromkeys(own[:3], 2.0), "needs_payment": own[-1:],
         "feature_set_hash": features.hash,
     }  # fmt: skip
     unseen = example | {"id": "nobody", "seen": False, "seq": 0, "clock": None, "as_of": None} | {
@@ -80,6 +80,7 @@ def _features(features: FeatureSet) -> dict[str, Any]:
         "properties": {
             "entity": text, "id": text, "seen": {"type": "boolean"}, "epoch": {"type": "integer"}, "seq": {"type": "integer"},
             "clock": moment, "as_of": moment,
+            "as_of_note": {"type": ["string", "null"], "description": "Said where the moment asked for lies before the entity's clock."},
             "features": {"type": "object", "additionalProperties": {"type": ["number", "null"]}},
             "needs_payment": {"type": "array", "items": text}, "feature_set_hash": text,
         },
@@ -97,7 +98,8 @@ def _features(features: FeatureSet) -> dict[str, Any]:
             {"name": "id", "in": "path", "required": True, "schema": text | {"maxLength": MAX_ID_BYTES}},
             {
                 "name": "as_of", "in": "query", "schema": text | {"default": "clock"},
-                "description": "clock: the entity's own clock, the latest event time it has met. now, or a time: never before that clock.",
+                "description": "clock: the entity's own clock, the latest event time it has met. now, or an ISO 8601 time, in UTC where it names no "
+                "zone (a + is written %2B). A moment before that clock is answered as of the clock, and `as_of_note` says so.",
             },
         ],
         "responses": found,

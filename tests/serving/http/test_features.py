@@ -35,7 +35,7 @@ def test_current_features_are_what_the_next_payment_finds_and_asking_changes_not
         response = await client.get("/v1/features/account/acc_000001", params={"as_of": "clock"})
         found = response.json()
         assert (response.status_code, found["seen"], found["epoch"], found["seq"]) == (200, True, 1, 2)
-        assert found["clock"] == found["as_of"]
+        assert (found["clock"], found["as_of_note"]) == (found["as_of"], None)
         assert found["features"]["account_count_10m"] == 2
         assert found["features"]["account_amount_1h"] == 4_000
         assert found["features"]["account_max_30d"] == 3_000
@@ -47,6 +47,10 @@ def test_current_features_are_what_the_next_payment_finds_and_asking_changes_not
         assert later["as_of"].startswith("2046-09-01")
         assert later["features"]["account_count_7d"] == 0
         assert (await client.get("/v1/features/account/acc_000001?as_of=now")).json()["seq"] == 2
+        path = "/v1/features/account/acc_000001?as_of=2019-12-31T23:00:00.5-01:00"
+        earlier = (await client.get(path)).json()
+        assert earlier.pop("as_of_note").startswith("Asked for 2020-01-01T00:00:00.500Z, which lies before")
+        assert earlier.items() <= found.items()
         assert state_of(serving) == before
 
     run(serving, body)
@@ -78,6 +82,8 @@ def test_an_id_may_hold_whatever_a_contract_allows(serving: Settings) -> None:
         (f"/v1/features/account/{'x' * 2**20}", 414, "id-too-long", "1048576"),
         ("/v1/features/account/x?as_of=tomorrow", 422, "invalid-moment", "clock, now"),
         ("/v1/features/account/x?as_of=9999999", 422, "invalid-moment", "clock, now"),
+        ("/v1/features/account/x?as_of=2026-09-01T12:00:00+02:00", 422, "invalid-moment", "%2B"),
+        ("/v1/features/account/x?as_of=1969-07-20", 422, "invalid-moment", "after 1970"),
         ("/v1/features/account/", 404, "not-found", "/v1/features/account/<id>"),
     ],
 )
