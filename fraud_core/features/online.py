@@ -98,15 +98,22 @@ class _State:
         self.built_on = ("", 0)
         """The server's life in which the epoch was built, and how many keys it had evicted by then."""
 
-    def _batch(self, events: Sequence[tuple[Mapping[str, Any], str]]) -> tuple[list[Any], list[Command]]:
-        prepared = [self.calls.prepare(self._epoch, event, event_id) for event, event_id in events]
+    def _batch(
+        self, epoch: int, events: Sequence[tuple[Mapping[str, Any], str]]
+    ) -> tuple[list[Any], list[Command]]:
+        prepared = [self.calls.prepare(epoch, event, event_id) for event, event_id in events]
         commands: list[Command] = [("GET", self.calls.epoch_key)]
         for event in prepared:
             commands += event.commands
         return prepared, commands
 
-    def _is_current(self, reply: Any) -> bool:
-        return reply is not None and int(reply) == self._epoch
+    @staticmethod
+    def _is_current(reply: Any, epoch: int) -> bool:
+        """Whether a call went to the epoch that was current when the server made it.
+
+        `epoch` is the one that the call named, not this object's: another call may have learned of a flip meanwhile.
+        """
+        return reply is not None and int(reply) == epoch
 
     def _adopt(self, epoch: Any, registered: Any) -> None:
         number = int(epoch)
@@ -178,13 +185,14 @@ class OnlineState(_State):
     def apply_many(self, events: Sequence[tuple[Mapping[str, Any], str]]) -> list[Applied]:
         """Apply several events, in order, in one round trip."""
         for _ in range(_FLIPS):
-            prepared, commands = self._batch(events)
+            epoch = self._epoch
+            prepared, commands = self._batch(epoch, events)
             replies = self._send(commands)
             if _missing_function(replies):
                 self.load()
-            elif self._is_current(replies[0]):
+            elif self._is_current(replies[0], epoch):
                 _raise_first(replies)
-                return self.calls.decode(self._epoch, prepared, replies[1:])
+                return self.calls.decode(epoch, prepared, replies[1:])
             else:
                 self._refresh()
         raise self._gave_up()
@@ -195,13 +203,14 @@ class OnlineState(_State):
         Raises StateError for an entity kind that has no state, with the nearest name.
         """
         for _ in range(_FLIPS):
-            command = self.calls.read_command(self._epoch, entity, id, as_of_ms)
+            epoch = self._epoch
+            command = self.calls.read_command(epoch, entity, id, as_of_ms)
             replies = self._send([("GET", self.calls.epoch_key), command])
             if _missing_function(replies):
                 self.load()
-            elif self._is_current(replies[0]):
+            elif self._is_current(replies[0], epoch):
                 _raise_first(replies)
-                return self.calls.decode_read(self._epoch, entity, id, as_of_ms, replies[1])
+                return self.calls.decode_read(epoch, entity, id, as_of_ms, replies[1])
             else:
                 self._refresh()
         raise self._gave_up()
@@ -209,11 +218,12 @@ class OnlineState(_State):
     def apply_label_effects(self, effects: pl.DataFrame) -> LabelsApplied:
         """Merge label effects (see labels.EFFECTS_SCHEMA) into their entities; applying them again changes nothing."""
         for _ in range(_FLIPS):
-            commands = self.calls.label_commands(self._epoch, effects)
+            epoch = self._epoch
+            commands = self.calls.label_commands(epoch, effects)
             replies = self._send([("GET", self.calls.epoch_key), *commands])
             if _missing_function(replies):
                 self.load()
-            elif self._is_current(replies[0]):
+            elif self._is_current(replies[0], epoch):
                 _raise_first(replies)
                 return _sum_labels(replies[1:])
             else:
@@ -262,13 +272,14 @@ class AsyncOnlineState(_State):
     async def apply_many(self, events: Sequence[tuple[Mapping[str, Any], str]]) -> list[Applied]:
         """See OnlineState.apply_many."""
         for _ in range(_FLIPS):
-            prepared, commands = self._batch(events)
+            epoch = self._epoch
+            prepared, commands = self._batch(epoch, events)
             replies = await self._send(commands)
             if _missing_function(replies):
                 await self.load()
-            elif self._is_current(replies[0]):
+            elif self._is_current(replies[0], epoch):
                 _raise_first(replies)
-                return self.calls.decode(self._epoch, prepared, replies[1:])
+                return self.calls.decode(epoch, prepared, replies[1:])
             else:
                 await self._refresh()
         raise self._gave_up()
@@ -276,13 +287,14 @@ class AsyncOnlineState(_State):
     async def read(self, entity: str, id: str, as_of_ms: int = 0) -> EntityFeatures:
         """See OnlineState.read."""
         for _ in range(_FLIPS):
-            command = self.calls.read_command(self._epoch, entity, id, as_of_ms)
+            epoch = self._epoch
+            command = self.calls.read_command(epoch, entity, id, as_of_ms)
             replies = await self._send([("GET", self.calls.epoch_key), command])
             if _missing_function(replies):
                 await self.load()
-            elif self._is_current(replies[0]):
+            elif self._is_current(replies[0], epoch):
                 _raise_first(replies)
-                return self.calls.decode_read(self._epoch, entity, id, as_of_ms, replies[1])
+                return self.calls.decode_read(epoch, entity, id, as_of_ms, replies[1])
             else:
                 await self._refresh()
         raise self._gave_up()
@@ -290,11 +302,12 @@ class AsyncOnlineState(_State):
     async def apply_label_effects(self, effects: pl.DataFrame) -> LabelsApplied:
         """See OnlineState.apply_label_effects."""
         for _ in range(_FLIPS):
-            commands = self.calls.label_commands(self._epoch, effects)
+            epoch = self._epoch
+            commands = self.calls.label_commands(epoch, effects)
             replies = await self._send([("GET", self.calls.epoch_key), *commands])
             if _missing_function(replies):
                 await self.load()
-            elif self._is_current(replies[0]):
+            elif self._is_current(replies[0], epoch):
                 _raise_first(replies)
                 return _sum_labels(replies[1:])
             else:

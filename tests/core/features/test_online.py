@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -247,3 +248,35 @@ def test_the_asyncio_face_gives_the_same_answers(valkey_url: str, features: Feat
 
     offline = compute_offline(features, world.frame, world.labels).drop("id").to_numpy()
     assert np.array_equal(asyncio.run(drive()), offline, equal_nan=True)
+
+
+def test_a_call_that_was_overtaken_by_a_flip_counts_in_the_new_epoch_though_another_call_learned_of_it_first(
+    valkey_url: str, client: redis.Redis, state: OnlineState, features: FeatureSet
+) -> None:
+    world = make_world(10, 1)
+    [event] = world.events
+
+    async def drive() -> tuple[dict[str, int], np.ndarray]:
+        connection = redis.asyncio.Redis.from_url(valkey_url)
+        shared = AsyncOnlineState(connection, features, "test")
+        await shared.load()
+        send = shared._send
+
+        async def overtaken(commands: Any) -> list[Any]:
+            shared._send = send  # type: ignore[method-assign]
+            rebuild(state, features, world.frame.clear(), None)
+            replies = await send(commands)
+            assert (await shared.apply(event, "another")).epoch == 2
+            return replies
+
+        shared._send = overtaken  # type: ignore[method-assign]
+        applied = await shared.apply(event, "overtaken")
+        await connection.aclose()
+        assert applied.epoch == 2
+        return applied.seqs, applied.vector
+
+    seqs, vector = asyncio.run(drive())
+    assert set(seqs.values()) == {2}
+    again = state.apply(event, "overtaken")
+    assert (again.epoch, again.seqs) == (2, seqs)
+    assert np.array_equal(again.vector, vector, equal_nan=True)
