@@ -98,7 +98,7 @@ class Store:
                     made.remember(known)
                 self._claims = made
                 await self._load_scripts()
-            await self._watch.look(self._known_claims)
+            await self._watch.look(self._claims)  # whatever the breaker says: this is what closes it
         except (StateError, RedisError, LogError) as error:
             self.problem = str(error)
             return

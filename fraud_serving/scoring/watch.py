@@ -3,7 +3,6 @@
 A state that lacks acknowledged updates is withdrawn at once, for everybody: no state is better than one that is wrong.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from fraud_core.errors import StateError, StateLost
@@ -34,7 +33,7 @@ class StateWatch:
         self._closed = 0
         """The epoch up to which this process has seen the gates closed."""
 
-    async def look(self, claims: Callable[[], Claims]) -> None:
+    async def look(self, claims: Claims) -> None:
         """Take up the current epoch if there is a sound one. Raises StateError, having noted why, or RedisError."""
         try:
             self.facts = await read_facts_async(self._client)
@@ -42,8 +41,8 @@ class StateWatch:
                 raise StateError(problem)
             if self.problem or await self._epoch_changed():
                 await self._state.load()
-            await self._look_for_loss(claims(), self.facts)
-            await self._close_gates(claims().shards)
+            await self._look_for_loss(claims, self.facts)
+            await self._close_gates(claims.shards)
             self.has_state, self._had_state, self._lost = True, True, False
         except StateLost as error:
             self.forget(str(error), lost=self._had_state)

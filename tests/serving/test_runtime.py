@@ -1,11 +1,14 @@
 """The life of a scoring process."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from fraud_core.settings import Settings
 from fraud_serving.runtime import Runtime
+from tests.serving.samples import event
+from tests.serving.scoring.test_scorer import score
 
 pytestmark = pytest.mark.valkey
 
@@ -30,3 +33,21 @@ def test_a_cancellation_that_a_dependency_swallows_does_not_keep_the_process_ali
         await asyncio.wait_for(runtime.stop(), 20)
 
     asyncio.run(body())
+
+
+def test_a_process_that_gets_no_payments_is_ready_again_once_redis_answers(
+    serving: Settings, with_runtime: Any
+) -> None:
+    """Whoever is not ready gets none: a breaker that only a payment could close would never close."""
+
+    async def body(runtime: Runtime) -> None:
+        runtime.store.problem = "Redis does not answer."
+        while not runtime.store.breaker.is_open:
+            runtime.store.breaker.failed()
+        assert "state" in runtime.readiness().missing
+        await runtime.store.tend()
+        assert runtime.readiness().missing == {}
+        [outcome] = await score(runtime, event())
+        assert b'"degraded":false' in outcome.content
+
+    with_runtime(serving, body)
