@@ -173,8 +173,16 @@ class Runtime:
             events.close()
         return Claims(self.settings.namespace, shards, ttl_s=self.settings.claim_ttl_s, lease_ms=lease_ms)
 
+    async def _ask_log(self) -> None:
+        """Close the breaker of a log elsewhere that answers again: a process that is not ready gets no payment to try it with."""
+        if self._decisions is None or not self.store.log_breaker.is_open:
+            return
+        if await asyncio.to_thread(self._decisions.answers, STREAM, TEND_EVERY_S):
+            self.store.log_breaker.succeeded()
+
     async def _tend(self) -> None:
         await self.store.tend()
+        await self._ask_log()
         await self.models.refresh()
         if self.remote is not None:
             await self.remote.mend()

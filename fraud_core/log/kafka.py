@@ -174,6 +174,17 @@ class KafkaLog:
             if settings.get("message.timestamp.type", "LogAppendTime") != "LogAppendTime":
                 raise not_append_time(topic, self._connection.servers)
 
+    def answers(self, stream: str, timeout_s: float) -> bool:
+        """Whether the brokers answer within `timeout_s`, and every shard of the stream has a leader to append to."""
+        from confluent_kafka import KafkaException
+
+        name = self.topic(stream)
+        try:
+            topic = self._connection.admin.list_topics(name, timeout=timeout_s).topics[name]
+        except KafkaException:
+            return False
+        return topic.error is None and all(each.leader >= 0 for each in topic.partitions.values())
+
     def topic_settings(self, streams: Sequence[str]) -> dict[str, dict[str, str]]:
         """The settings of streams' topics, by topic; of those that may not be asked, none."""
         return topic_settings(self._connection, [self.topic(stream) for stream in streams])

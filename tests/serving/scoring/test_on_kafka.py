@@ -120,12 +120,22 @@ def test_without_its_log_a_payment_is_answered_and_says_that_it_was_not_logged(
         async def dead(records: Any) -> None:
             raise LogUnavailable("no broker")
 
-        staging_of(runtime)._append = dead
+        async def nobody_asks() -> None:
+            pass
+
+        ask, runtime._ask_log = runtime._ask_log, nobody_asks  # type: ignore[method-assign]
+        append, staging_of(runtime)._append = staging_of(runtime)._append, dead
         for _ in range(4):
             [outcome] = await score(runtime, event())
             assert json.loads(outcome.content)["logged"] is False
             assert json.loads(outcome.content)["route"] == "champion"
         assert "Kafka" in runtime.readiness().missing["log"]
+        # Whoever is not ready gets no payments, so none of them can find out that the log is back.
+        staging_of(runtime)._append = append
+        await ask()
+        assert runtime.readiness().ready
+        [outcome] = await score(runtime, event())
+        assert json.loads(outcome.content)["logged"] is True
 
     with_runtime(on_kafka, body)
 
