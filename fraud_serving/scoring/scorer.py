@@ -23,8 +23,8 @@ from fraud_serving.scoring import metrics
 from fraud_serving.scoring.answer import NO_STATE, Answer, Reason, State, encode_record
 from fraud_serving.scoring.claims import Claim, Standing
 from fraud_serving.scoring.fallback import Decision, Fallback
-from fraud_serving.scoring.store import Finished, Store
-from fraud_serving.scoring.submission import Answered, Busy, Conflict, Outcome, Submission
+from fraud_serving.scoring.store import Store
+from fraud_serving.scoring.submission import Answered, Busy, Conflict, Finished, Outcome, Submission
 from fraud_serving.scoring.unavailable import Pending, StoreUnavailable
 
 REASONS = 3

@@ -6,14 +6,14 @@ again; ingestion knows the copy for a duplicate.
 
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from fraud_core.errors import LogError
 from fraud_core.features.wire import Command
 from fraud_serving.models.breaker import Breaker
-from fraud_serving.scoring.claims import Claim, Claims
-from fraud_serving.scoring.submission import Submission
+from fraud_serving.scoring.claims import Claim, Claims, Standing
+from fraud_serving.scoring.submission import Finished, Submission
 from fraud_serving.scoring.unavailable import LOG_UNREACHABLE, StoreUnavailable
 
 log = logging.getLogger(__name__)
@@ -67,3 +67,12 @@ class Staging:
                 ]
             )
         return True
+
+
+def staged_by_us(finished: Iterable[tuple[Finished, Claim]]) -> list[tuple[Submission, Claim]]:
+    """What this process staged, as whoever found it would have it."""
+    return [
+        (submission, Claim(Standing.STAGED, answer=answer, record=record))
+        for (submission, answer, record, _), claim in finished
+        if claim.standing is Standing.OURS
+    ]

@@ -31,8 +31,8 @@ from fraud_serving.models.breaker import Breaker
 from fraud_serving.scoring import metrics
 from fraud_serving.scoring.claims import SCRIPTS, Claim, Claims, Standing
 from fraud_serving.scoring.flip import FENCE_POLL_S, Flip
-from fraud_serving.scoring.staging import Elsewhere, Staging
-from fraud_serving.scoring.submission import Submission
+from fraud_serving.scoring.staging import Elsewhere, Staging, staged_by_us
+from fraud_serving.scoring.submission import Finished, Submission
 from fraud_serving.scoring.unavailable import (
     LOG_UNREACHABLE,
     REDIS_UNREACHABLE,
@@ -57,10 +57,6 @@ FLIP_SHARE = 0.5
 """Of what is left of the deadline, how long a rebuild's handover may be waited for."""
 HOLD_S = 5.0
 """Longest wait for a rebuild that reads the log to its end; its fence ends long before."""
-
-
-Finished = tuple[Submission, bytes, bytes, int]
-"""A payment, its answer, its record for the log, and the epoch that it was applied to (0: none)."""
 
 
 class Store:
@@ -213,9 +209,15 @@ class Store:
         logged; apply the payment anew and decide again. Raises StoreUnavailable, also when it did not end by
         `deadline`; then nothing is known to be logged, and a retry of the payment settles it.
         """
-        work = self._finish(self._known_claims(), finished)
+        claims = self._known_claims()
         if self._staging is None and left(deadline) >= self._trip_s:
-            return await work  # nearly always: the client's own limit ends it in time
+            # Nearly always, and without a task of its own: the client's own limit ends a trip in time.
+            at_once = await self._finish_once(claims, finished)
+            if not _held(at_once):
+                return at_once
+            work = self._past_the_hold(claims, finished, at_once)
+        else:
+            work = self._finish(claims, finished)
         found = await self._by(deadline, work)
         if found is None:
             raise too_slow(REDIS_UNREACHABLE if self._staging is None else LOG_UNREACHABLE)
@@ -271,22 +273,30 @@ class Store:
     async def _finish(self, claims: Claims, finished: Sequence[Finished]) -> list[Claim]:
         if self._staging is not None:
             self._staging.demand_open()
-        found: dict[int, Claim] = {}
-        waiting, give_up = list(range(len(finished))), time.monotonic() + HOLD_S
-        while waiting:
-            replies = await self._send([self._finishing(claims, finished[place]) for place in waiting])
-            found.update(zip(waiting, map(Claims.read, replies), strict=True))
-            if self._staging is not None:
-                await self._staging.append(_staged([(finished[place], found[place]) for place in waiting]))
-            waiting = [place for place in waiting if found[place].standing is Standing.HELD]
-            if waiting and time.monotonic() > give_up:
+        return await self._past_the_hold(claims, finished, await self._finish_once(claims, finished))
+
+    async def _finish_once(self, claims: Claims, finished: Sequence[Finished]) -> list[Claim]:
+        found = list(map(Claims.read, await self._send([self._finishing(claims, each) for each in finished])))
+        if self._staging is not None:
+            await self._staging.append(staged_by_us(zip(finished, found, strict=True)))
+        for each, claim in zip(finished, found, strict=True):
+            await self._learn(claims, claim, each)
+        return found
+
+    async def _past_the_hold(
+        self, claims: Claims, finished: Sequence[Finished], found: list[Claim]
+    ) -> list[Claim]:
+        """Send again what a rebuild held, until it is let through."""
+        give_up = time.monotonic() + HOLD_S
+        while held := _held(found):
+            if time.monotonic() > give_up:
                 raise StoreUnavailable(STATE_REBUILDING, "A rebuild holds the log for longer than it may.")
-            if waiting:
-                metrics.FENCED.labels("held").inc(len(waiting))
-                await asyncio.sleep(FENCE_POLL_S)
-        for place, claim in found.items():
-            await self._learn(claims, claim, finished[place])
-        return [found[place] for place in range(len(finished))]
+            metrics.FENCED.labels("held").inc(len(held))
+            await asyncio.sleep(FENCE_POLL_S)
+            again = await self._finish_once(claims, [finished[place] for place in held])
+            for place, claim in zip(held, again, strict=True):
+                found[place] = claim
+        return found
 
     def _finishing(self, claims: Claims, finished: Finished) -> Command:
         submission, answer, record, epoch = finished
@@ -333,10 +343,5 @@ class Store:
             await self._client.script_load(script)
 
 
-def _staged(finished: Sequence[tuple[Finished, Claim]]) -> list[tuple[Submission, Claim]]:
-    """What this process staged, as whoever found it would have it."""
-    return [
-        (submission, Claim(Standing.STAGED, answer=answer, record=record))
-        for (submission, answer, record, _), claim in finished
-        if claim.standing is Standing.OURS
-    ]
+def _held(found: Sequence[Claim]) -> list[int]:
+    return [place for place, claim in enumerate(found) if claim.standing is Standing.HELD]

@@ -26,6 +26,10 @@ class Submission:
     received: float
 
 
+Finished = tuple[Submission, bytes, bytes, int]
+"""A payment, its answer, its record for the log, and the epoch that it was applied to (0: none)."""
+
+
 def submit(contract: Contract, event: dict[str, Any], trace_id: str, received: float) -> Submission:
     """Make a submission of an event that `check_event` found nothing wrong with."""
     event_ts = event[contract.event_time]

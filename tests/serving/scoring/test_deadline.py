@@ -9,7 +9,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import redis
 
+from fraud_core.features.handover import gate_key
 from fraud_core.settings import Settings
 from fraud_serving.runtime import Runtime
 from tests.serving.samples import event
@@ -114,3 +116,26 @@ def test_a_redis_that_hangs_costs_no_more_than_the_deadline(serving: Settings) -
         assert (answer["logged"], answer["fallback_reason"]) == (False, "redis_unreachable")
 
     asyncio.run(body())
+
+
+def test_a_payment_without_a_state_that_a_rebuild_holds_is_answered_by_its_deadline_and_logged_later(
+    serving: Settings,
+) -> None:
+    own, item = serving.changed(deadline_ms=int(DEADLINE_S * 1000)), event()
+
+    async def body(client: redis.Redis) -> None:
+        runtime = Runtime(own, source="test")
+        await runtime.start()
+        client.delete(runtime.state.calls.epoch_key)
+        gate, seconds = gate_key(own.namespace, 0), client.time()[0]
+        client.hset(gate, mapping={"fenced": 0, "until_ms": (seconds + 60) * 1000, "held": 1})
+        answer, took_s = await timed(runtime, item)
+        assert took_s < DEADLINE_S + MARGIN_S
+        assert (answer["logged"], answer["degraded"]) == (False, True)
+        assert not decisions(own)
+        client.hdel(gate, "held")
+        await runtime.stop()
+
+    with redis.Redis.from_url(serving.redis_address) as client:
+        asyncio.run(body(client))
+    assert [record["transaction_id"] for record in decisions(own)] == [item["transaction_id"]]
