@@ -19,6 +19,7 @@ from fraud_assets.online_state.verify import verify_state
 from fraud_assets.runs.client import DagsterClient
 from fraud_core.contracts import load_contracts
 from fraud_core.features import load_features
+from fraud_core.features.moment import moment_text
 from fraud_core.log import open_log
 from fraud_core.settings import load_settings
 
@@ -125,13 +126,16 @@ def _show_status(found: dict[str, Any]) -> None:
     console = Console()
     if found["problem"]:
         console.print(Text.assemble(("✗ ", "red"), found["problem"]), soft_wrap=True)
-    plain = {
-        name: value
-        for name, value in found.items()
-        if not isinstance(value, (dict, list)) and name != "problem"
+    shown = {name: value for name, value in found.items() if not isinstance(value, (dict, list))}
+    built_ms = shown.pop("built_at_ms")
+    shown |= {
+        "epoch": found["epoch"] or "none",
+        "built_at": built_ms and moment_text(built_ms),
+        "problem": None,
     }
-    for name, value in plain.items():
-        console.print(f"{name.replace('_', ' '):24} {value}", highlight=False)
+    for name, value in shown.items():
+        if value is not None:
+            console.print(f"{name.replace('_', ' '):24} {value}", highlight=False)
     for name in ("entities", "behind", "under_way", "durability"):
         if found.get(name):
             console.print(

@@ -6,6 +6,7 @@ two workers log their decisions in another order than the state saw them.
 """
 
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Final
 
 import polars as pl
@@ -15,6 +16,7 @@ from fraud_core.contracts import Contract
 from fraud_core.features import Epochs, FeatureSet
 from fraud_core.features.final_states import Item, entity_states
 from fraud_core.features.offline import read_history
+from fraud_core.features.order import RESTART_SHARE
 
 EVERYTHING: Final = 1 << 62
 """What a new epoch has read: all rows that it is given."""
@@ -103,6 +105,27 @@ class LiveHistory:
         upto: tuple[int, Mapping[str, int]] | None = None,
     ) -> Iterator[Item]:
         """The states of some entities, from all of their rows; `upto`: an epoch, and the last of its seqs that counts by id."""
+        yield from self._fold(namespace, entity, self._events_of(entity, ids, upto))
+
+    def before_restart(
+        self, entity: str, ids: set[str], upto: tuple[int, Mapping[str, int]]
+    ) -> dict[str, int]:
+        """Of the rows that `touched` folds, how many an entity's state has forgotten by id: it expired, and its seq began again at 1.
+
+        What it forgot lies further back than any window, so that its features are those of all rows; its seq is not.
+        """
+        shelf, began = self._base.entities[entity], pl.col(f"_seq_{entity}") == 1
+        events = self._events_of(entity, ids, upto)
+        # Writers that meet append in any order, moments apart; a state expires after a horizon at least. See fold_order.
+        pause = timedelta(milliseconds=self.features.plans[entity].rule.horizon_ms * RESTART_SHARE)
+        began_at = pl.col("known_at").filter(began & (pl.col("_epoch") == upto[0])).max().over(shelf.key)
+        forgotten = events.filter(pl.col("known_at") < began_at - pause)
+        counts = forgotten.group_by(pl.col(shelf.key).cast(pl.String)).len()
+        return dict(counts.iter_rows())
+
+    def _events_of(
+        self, entity: str, ids: set[str], upto: tuple[int, Mapping[str, int]] | None
+    ) -> pl.DataFrame:
         shelf, wanted = self._base.entities[entity], pl.Series(sorted(ids), dtype=pl.String)
         text = pl.col(shelf.key).cast(pl.String)
         base = self._once(shelf.find(wanted))
@@ -113,7 +136,7 @@ class LiveHistory:
             last = text.replace_strict(seqs, default=None, return_dtype=pl.Int64)
             newer = (pl.col("_epoch") == epoch) & (pl.col(f"_seq_{entity}") > last)
             events = events.filter(~newer.fill_null(value=False))
-        yield from self._fold(namespace, entity, events)
+        return events
 
     def _once(self, rows: pl.DataFrame) -> pl.DataFrame:
         return rows.join(self._superseded, on=self._id, how="anti", maintain_order="left")

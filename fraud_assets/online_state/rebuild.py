@@ -208,6 +208,7 @@ class _Rebuild:
             plan.goes_on | positions,
             read_facts(self.client),
             history.entities,
+            plan.read_from,
         )
         self.client.hset(self.state.calls.epochs_key, str(plan.epoch), record)
 

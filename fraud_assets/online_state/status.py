@@ -1,5 +1,6 @@
 """What there is to know about the online state: epoch, size, how far behind, past handovers."""
 
+import json
 from typing import Any
 
 from fraud_assets.lake import Lake
@@ -29,28 +30,29 @@ def state_status(settings: Settings, lake: Lake, log: Log, features: FeatureSet)
 
 def _status(client: Any, settings: Settings, lake: Lake, log: Log, features: FeatureSet) -> dict[str, Any]:
     state = OnlineState(client, features, settings.namespace)
-    facts, problem, registered = read_facts(client), None, {}
+    facts, problem = read_facts(client), None
     try:
         state.load()
-        registered = state.registered()
         problem = facts.problem()
     except StateError as error:
         problem = lost_state(settings, lake, features) or str(error)
-    entities: dict[str, int] = registered.get("entities", {})
+    # Also of a state that this declaration cannot use: whoever asks wants to know what is there.
+    epoch = int(client.get(state.calls.epoch_key) or 0)
+    registered = json.loads(client.hget(state.calls.epochs_key, str(epoch)) or "{}")
     return {
-        "epoch": state.epoch(),
+        "epoch": epoch,
         "problem": problem,
         "feature_set_hash": features.hash,
         "state_hash": features.state_hash,
         "built_at_ms": registered.get("created_ms"),
         "events_at_build": registered.get("events"),
-        "entities": entities,
+        "entities": registered.get("entities", {}),
         "used_bytes": facts.used_bytes,
         "keys": _keys(client),
         "maxmemory_policy": facts.policy,
         "evicted_keys": facts.evicted,
         "durability": facts.durability(),
-        "behind": _behind(client, settings, lake, log, state),
+        "behind": _behind(client, settings, lake, log, epoch),
         "under_way": PlanStore(client, state.calls.epoch_key).look(),
         "lease_ms": max(0, int(client.pttl(lease_key(state.calls.epoch_key)))),
         "rebuilds": past_rebuilds(lake, _REBUILDS),
@@ -62,7 +64,7 @@ def _keys(client: Any) -> int:
     return sum(found.values()) if isinstance(found, dict) else int(found)
 
 
-def _behind(client: Any, settings: Settings, lake: Lake, log: Log, state: OnlineState) -> dict[str, int]:
+def _behind(client: Any, settings: Settings, lake: Lake, log: Log, epoch: int) -> dict[str, int]:
     """What the state does not know yet: entries of the log that the stream scorer may have to read, shards whose labels were
     not pushed."""
     entries = 0
@@ -70,7 +72,7 @@ def _behind(client: Any, settings: Settings, lake: Lake, log: Log, state: Online
         reached, end = log.readers(shard).get(SCORER), log.end(shard)
         if reached is not None and end > reached:
             entries = max(entries, log.depth(shard))
-    pushed = pushed_ends(client, settings.namespace, state.epoch())
+    pushed = pushed_ends(client, settings.namespace, epoch)
     held = held_ends(lake, "labels")
     return {
         "transactions_entries": entries,

@@ -9,7 +9,7 @@ been logged: where the seq has moved on it is in flight; where it has not, the s
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -143,7 +143,7 @@ class _Verify:
         within = self._read_by_rebuild | (pl.col("_epoch") == self.proof.epoch)
         rows = self.lake.scan(table)
         self._moment = self._now(rows)
-        read_from = self._moment - self.features.horizon - timedelta(milliseconds=GRACE_MS)
+        read_from = self._read_from()
         count = (
             rows.filter(pl.col("known_at") >= read_from).select(pl.len()).collect(engine="streaming").item()
         )
@@ -165,6 +165,12 @@ class _Verify:
         since = now - datetime.fromtimestamp(built["created_ms"] / 1000, UTC)
         aged = datetime.fromtimestamp(built["known_ms"] / 1000, UTC) + since
         return max(aged, newest) if newest is not None else aged
+
+    def _read_from(self) -> datetime:
+        """Since when the epoch counted what became known: that stays in its states' seqs when it is older than a horizon."""
+        recorded = self.state.registered().get("read_from")
+        horizon_ago = self._moment - self.features.horizon - timedelta(milliseconds=GRACE_MS)
+        return min(datetime.fromisoformat(recorded), horizon_ago) if recorded else horizon_ago
 
     def _follow(self, history: LiveHistory, tail: Tail) -> None:
         while (rows := tail.read(20_000)) is not None:
@@ -197,9 +203,14 @@ class _Verify:
         items = list(history.touched(namespace, entity, set(ids), (self.proof.epoch, upto)))
         try:
             write_states(self.client, items)
-            return list(self._read(SCRATCH, entity, ids))
+            folded = list(self._read(SCRATCH, entity, ids))
         finally:
             exchange(self.client, [("UNLINK", item.key) for item in items])
+        unequal = {each.id for each in folded if each.seen and each.seq != upto.get(each.id, each.seq)}
+        if not unequal:
+            return folded
+        forgotten = history.before_restart(entity, unequal, (self.proof.epoch, upto))
+        return [replace(each, seq=each.seq - forgotten.get(each.id, 0)) for each in folded]
 
     def _read(self, epoch: int, entity: str, ids: list[str]) -> Iterator[EntityFeatures]:
         calls = self.state.calls

@@ -7,6 +7,7 @@ a rebuild has flipped it meanwhile, the event is applied again to the new epoch 
 import json
 import time
 from collections.abc import Awaitable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 import polars as pl
@@ -34,16 +35,19 @@ def epoch_record(  # noqa: PLR0917
     ends: Mapping[Shard, int] | None = None,
     facts: ServerFacts | None = None,
     entities: Mapping[str, int] | None = None,
+    read_from: datetime | None = None,
 ) -> str:
     """What the registry of epochs says about one: whose state it is and how far its rebuild had read.
 
-    ends: shard to the offset of the last entry that it folded; whoever reads the log goes on after it.
+    ends: shard to the offset of the last entry that it folded; whoever reads the log goes on after it. read_from:
+    it counted what became known since; that stays counted, however old it is by now.
     """
     return json.dumps(
         {
             "state_hash": features.state_hash,
             "feature_set_hash": features.hash,
             "known_ms": known_ms,
+            "read_from": read_from.isoformat() if read_from else None,
             "events": events,
             "ends": {shard.app_id: end for shard, end in (ends or {}).items()},
             "created_ms": time.time_ns() // 1_000_000,

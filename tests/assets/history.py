@@ -65,8 +65,9 @@ def now_payments(count: int) -> list[dict[str, Any]]:
     return [json.loads(body) for body in to_json(rows)]
 
 
-def decide(settings: Settings, payments: list[dict[str, Any]]) -> np.ndarray:
-    """Apply payments to the online state and log a decision about each; returns the vectors served."""
+def decide(settings: Settings, payments: list[dict[str, Any]], *, in_time: bool = False) -> np.ndarray:
+    """Apply payments to the online state and log a decision about each, known now, or `in_time` when it happened; returns the
+    vectors served."""
     contracts, features = declarations(settings)
     log = open_log(settings)
     client = redis.Redis.from_url(settings.redis_address)
@@ -86,7 +87,8 @@ def decide(settings: Settings, payments: list[dict[str, Any]]) -> np.ndarray:
                 "feature_set_hash": features.hash,
                 "event": payment,
             }
-            entries.append(json_entry(json.dumps(record).encode()))
+            at_ms = int(datetime.fromisoformat(payment["event_ts"]).timestamp() * 1000)
+            entries.append(json_entry(json.dumps(record).encode(), at_ms if in_time else None))
         log.append("decisions", entries)
     finally:
         client.close()

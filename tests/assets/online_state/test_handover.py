@@ -1,10 +1,12 @@
 """A rebuild that dies, twice at once, and what is left of it; the state compared with a fold; a loss that is seen."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import redis
+from typer.testing import CliRunner
 
 from fraud_assets.ingestion import run_ingest
 from fraud_assets.ingestion.failpoint import STATE_FAILPOINTS
@@ -13,9 +15,11 @@ from fraud_assets.online_state import StateBuild, rebuild_state, sweep_abandoned
 from fraud_assets.online_state.condition import lost_state
 from fraud_assets.online_state.status import state_status
 from fraud_assets.online_state.verify import verify_state
+from fraud_core.cli import app
 from fraud_core.errors import StateError
 from fraud_core.features import FeatureSet, OnlineState
 from fraud_core.features.handover import Handover
+from fraud_core.features.moment import moment_text
 from fraud_core.log import Log
 from fraud_core.settings import Settings
 from tests.assets.history import decide, declarations, now_payments
@@ -121,6 +125,38 @@ def test_status_says_what_there_is(settings: Settings, lake: Lake, log: Log, fea
     [past] = found["rebuilds"]
     assert (past["epoch"], past["reason"], past["attempts"]) == (1, "a test", 1)
     assert past["fence_ms"] > 0
+
+
+def test_status_names_only_what_there_is(
+    settings: Settings, lake: Lake, log: Log, client: redis.Redis
+) -> None:
+    def shown() -> tuple[int, str]:
+        found = CliRunner().invoke(app, ["state", "status"], env=settings.environment())
+        return found.exit_code, " ".join(found.output.split())
+
+    code, said = shown()
+    assert code == 1
+    assert "no online state" in said
+    assert "epoch none" in said
+    assert "None" not in said
+    rebuild(settings, lake, log)
+    built_at = f"built at {moment_text(registered(client)['created_ms'])}"
+    code, said = shown()
+    assert code == 0
+    assert "epoch 1 feature set hash" in said
+    assert built_at in said
+    record = registered(client) | {"state_hash": "another"}
+    client.hset("spearhead:epochs", "1", json.dumps(record))
+    code, said = shown()
+    assert code == 1
+    assert "found another: the feature declaration changed" in said
+    assert "epoch 1 feature set hash" in said
+    assert built_at in said
+
+
+def registered(client: redis.Redis) -> dict[str, Any]:
+    """What the registry says of epoch 1."""
+    return json.loads(client.hget("spearhead:epochs", "1"))
 
 
 def test_a_loss_is_seen_and_a_state_that_was_never_built_is_none(
