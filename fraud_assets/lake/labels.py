@@ -13,8 +13,8 @@ LABELS = "labels"
 IS_FRAUD = "is_fraud"
 
 
-def read_labels(lake: Lake, contracts: Contracts) -> pl.LazyFrame:
-    """One row per label: the payment's id (named as in transactions), `is_fraud`, `known_at`, `event_date`.
+def read_labels(lake: Lake, contracts: Contracts, *more: pl.Expr) -> pl.LazyFrame:
+    """One row per label: the payment's id (named as in transactions), `is_fraud`, `known_at`, `event_date`, and `more` of its row.
 
     A label is known when it was reported and had arrived, whichever came later.
     """
@@ -25,6 +25,7 @@ def read_labels(lake: Lake, contracts: Contracts) -> pl.LazyFrame:
         pl.col(contract.label or IS_FRAUD).alias(IS_FRAUD),
         pl.max_horizontal("known_at", *reported).alias("known_at"),
         "event_date",
+        *more,
     )
 
 

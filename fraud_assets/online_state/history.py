@@ -107,21 +107,22 @@ class LiveHistory:
         """The states of some entities, from all of their rows; `upto`: an epoch, and the last of its seqs that counts by id."""
         yield from self._fold(namespace, entity, self._events_of(entity, ids, upto))
 
-    def before_restart(
-        self, entity: str, ids: set[str], upto: tuple[int, Mapping[str, int]]
+    def uncounted(
+        self, entity: str, ids: set[str], upto: tuple[int, Mapping[str, int]], late: pl.Series
     ) -> dict[str, int]:
-        """Of the rows that `touched` folds, how many an entity's state has forgotten by id: it expired, and its seq began again at 1.
+        """Of the rows that `touched` folds, how many the seq of an entity's state leaves out, by id.
 
-        What it forgot lies further back than any window, so that its features are those of all rows; its seq is not.
+        A state that expired has forgotten what came before: its seq began again at 1. And payments of `late` (their ids) are
+        folded for their labels' sake alone. Both lie further back than any window, so that the features are those of all rows.
         """
         shelf, began = self._base.entities[entity], pl.col(f"_seq_{entity}") == 1
         events = self._events_of(entity, ids, upto)
         # Writers that meet append in any order, moments apart; a state expires after a horizon at least. See fold_order.
         pause = timedelta(milliseconds=self.features.plans[entity].rule.horizon_ms * RESTART_SHARE)
         began_at = pl.col("known_at").filter(began & (pl.col("_epoch") == upto[0])).max().over(shelf.key)
-        forgotten = events.filter(pl.col("known_at") < began_at - pause)
-        counts = forgotten.group_by(pl.col(shelf.key).cast(pl.String)).len()
-        return dict(counts.iter_rows())
+        forgotten = (pl.col("known_at") < began_at - pause).fill_null(value=False)
+        left_out = events.filter(forgotten | pl.col(self._id).is_in(late.implode()))
+        return dict(left_out.group_by(pl.col(shelf.key).cast(pl.String)).len().iter_rows())
 
     def _events_of(
         self, entity: str, ids: set[str], upto: tuple[int, Mapping[str, int]] | None

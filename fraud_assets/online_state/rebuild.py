@@ -155,7 +155,7 @@ class _Rebuild:
         self.plans.phase("hand over")
 
         def record(positions: Ends) -> None:
-            self._record(plan, history, positions)
+            self._record(plan, history, positions, done.labelled)
 
         takeover = Takeover(self.settings, self.handover, self.lease, follower, record, self.failpoint)
         fence, attempts = takeover.run(plan.epoch)
@@ -195,7 +195,7 @@ class _Rebuild:
         schema = self.lake.scan("transactions").collect_schema()
         return LiveHistory(self.features, base, schema, epochs, plan.epoch)
 
-    def _record(self, plan: RebuildPlan, history: LiveHistory, positions: Ends) -> None:
+    def _record(self, plan: RebuildPlan, history: LiveHistory, positions: Ends, labelled: Ends) -> None:
         """What the epoch has read, in the lake and beside the epoch.
 
         Before it is current: an epoch that never comes to life does no harm in the registry, one that is missing does.
@@ -209,6 +209,7 @@ class _Rebuild:
             read_facts(self.client),
             history.entities,
             plan.read_from,
+            labelled,
         )
         self.client.hset(self.state.calls.epochs_key, str(plan.epoch), record)
 

@@ -18,7 +18,7 @@ import polars as pl
 from redis.exceptions import RedisError
 
 from fraud_assets.features.spill import Room
-from fraud_assets.lake import Lake
+from fraud_assets.lake import Lake, read_labels
 from fraud_assets.online_state.build import unseen
 from fraud_assets.online_state.epochs import epoch_registry
 from fraud_assets.online_state.gathering import gather, parts_for
@@ -143,7 +143,7 @@ class _Verify:
         within = self._read_by_rebuild | (pl.col("_epoch") == self.proof.epoch)
         rows = self.lake.scan(table)
         self._moment = self._now(rows)
-        read_from = self._read_from()
+        read_from, self._late = self._counted()
         count = (
             rows.filter(pl.col("known_at") >= read_from).select(pl.len()).collect(engine="streaming").item()
         )
@@ -166,11 +166,22 @@ class _Verify:
         aged = datetime.fromtimestamp(built["known_ms"] / 1000, UTC) + since
         return max(aged, newest) if newest is not None else aged
 
-    def _read_from(self) -> datetime:
-        """Since when the epoch counted what became known: that stays in its states' seqs when it is older than a horizon."""
-        recorded = self.state.registered().get("read_from")
-        horizon_ago = self._moment - self.features.horizon - timedelta(milliseconds=GRACE_MS)
-        return min(datetime.fromisoformat(recorded), horizon_ago) if recorded else horizon_ago
+    def _counted(self) -> tuple[datetime, pl.Series]:
+        """Since when the epoch counted what became known, which stays in its states' seqs when it is older than a horizon; and of
+        older payments, those that were first labelled after the rebuild: they are not in any seq."""
+        built, id = self.state.registered(), self.contracts.transactions.event_id
+        if not built.get("read_from"):  # an epoch that began empty
+            return self._moment - self.features.horizon - timedelta(milliseconds=GRACE_MS), pl.Series(
+                id, [], pl.String
+            )
+        read_from = datetime.fromisoformat(built["read_from"])
+        told = up_to({Shard.of(name): end for name, end in built["labelled"].items()})
+        since = read_labels(self.lake, self.contracts, told.alias("told")).filter(
+            pl.col("known_at") >= read_from
+        )
+        older = self.lake.scan("transactions").filter(pl.col("known_at") < read_from).select(id)
+        by_payment = since.join(older, on=id, how="semi").group_by(id).agg(pl.col("told").any())
+        return read_from, by_payment.filter(~pl.col("told")).collect(engine="streaming")[id]
 
     def _follow(self, history: LiveHistory, tail: Tail) -> None:
         while (rows := tail.read(20_000)) is not None:
@@ -209,8 +220,8 @@ class _Verify:
         unequal = {each.id for each in folded if each.seen and each.seq != upto.get(each.id, each.seq)}
         if not unequal:
             return folded
-        forgotten = history.before_restart(entity, unequal, (self.proof.epoch, upto))
-        return [replace(each, seq=each.seq - forgotten.get(each.id, 0)) for each in folded]
+        uncounted = history.uncounted(entity, unequal, (self.proof.epoch, upto), self._late)
+        return [replace(each, seq=each.seq - uncounted.get(each.id, 0)) for each in folded]
 
     def _read(self, epoch: int, entity: str, ids: list[str]) -> Iterator[EntityFeatures]:
         calls = self.state.calls

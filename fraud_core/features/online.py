@@ -36,11 +36,12 @@ def epoch_record(  # noqa: PLR0917
     facts: ServerFacts | None = None,
     entities: Mapping[str, int] | None = None,
     read_from: datetime | None = None,
+    labelled: Mapping[Shard, int] | None = None,
 ) -> str:
     """What the registry of epochs says about one: whose state it is and how far its rebuild had read.
 
     ends: shard to the offset of the last entry that it folded; whoever reads the log goes on after it. read_from:
-    it counted what became known since; that stays counted, however old it is by now.
+    it counted what became known since; that stays counted, however old it is by now. labelled: up to where it knew the labels.
     """
     return json.dumps(
         {
@@ -48,6 +49,7 @@ def epoch_record(  # noqa: PLR0917
             "feature_set_hash": features.hash,
             "known_ms": known_ms,
             "read_from": read_from.isoformat() if read_from else None,
+            "labelled": {shard.app_id: end for shard, end in (labelled or {}).items()},
             "events": events,
             "ends": {shard.app_id: end for shard, end in (ends or {}).items()},
             "created_ms": time.time_ns() // 1_000_000,

@@ -9,7 +9,7 @@ import redis
 
 from fraud_assets.ingestion import run_ingest
 from fraud_assets.lake import open_lake
-from fraud_assets.online_state import rebuild_state
+from fraud_assets.online_state import push_label_effects, rebuild_state
 from fraud_assets.online_state.verify import StateProof, verify_state
 from fraud_core.features import OnlineState
 from fraud_core.features.calls import StateCalls, entity_key
@@ -60,16 +60,25 @@ def verified(settings: Settings, log: Log) -> StateProof:
 def test_what_a_state_has_counted_stays_counted_when_it_lies_further_back_than_a_horizon(
     settings: Settings, log: Log
 ) -> None:
-    sent_in_time(log, payments(settings, 85, 50, 0))
+    """… nor is a payment counted that a rebuild left out for its age, when it is labelled after all."""
+    old, *counted = payments(settings, 95, 85, 50, 0)
+    sent_in_time(log, [old, *counted])
     run_ingest(settings)
     epoch = rebuild_state(settings, open_lake(settings), log, *declarations(settings)).rebuilt.epoch
     fresh = verified(settings, log)
     assert (fresh.differences, fresh.compared) == ([], 4)
     aged(settings, epoch, 20)
+    report = declarations(settings)[0].labels.example() | {
+        "transaction_id": old["transaction_id"], "event_ts": old["event_ts"], "reported_at": counted[-1]["event_ts"], "is_fraud": True,
+    }  # fmt: skip
+    log.append("labels", [json_entry(json.dumps(report).encode())])
+    run_ingest(settings)
+    assert push_label_effects(settings, open_lake(settings), *declarations(settings)).added > 0
     later = verified(settings, log)
     assert (later.differences, later.compared) == ([], 4)
 
 
+@pytest.mark.slow
 def test_a_state_that_expired_and_began_anew_is_compared_by_its_own_count(
     settings: Settings, log: Log
 ) -> None:
