@@ -55,12 +55,13 @@ class Takeover:
                 self._failpoint("state_drained")
                 self._record(self._follower.tail.positions)
                 self._failpoint("state_recorded")
-                if self._handover.flip(epoch, fence):
-                    return fence, attempt
             except BaseException:
                 with suppress(RedisError):  # it ends by itself
                     self._handover.lift()
                 raise
+            # Not lifted where this fails: it may have been made, and then nothing of the old epoch may follow.
+            if self._handover.flip(epoch, fence):
+                return fence, attempt
             self._handover.lift()
             self._follower.catch_up()
         raise StateError(

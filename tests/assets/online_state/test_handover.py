@@ -18,7 +18,7 @@ from fraud_assets.online_state.verify import verify_state
 from fraud_core.cli import app
 from fraud_core.errors import StateError
 from fraud_core.features import FeatureSet, OnlineState
-from fraud_core.features.handover import Handover
+from fraud_core.features.handover import Fence, Handover, gate_key
 from fraud_core.features.moment import moment_text
 from fraud_core.log import Log
 from fraud_core.settings import Settings
@@ -95,6 +95,27 @@ def test_a_rebuild_that_died_is_gone_on_with(
     assert (proof.differences, proof.in_flight) == ([], 0)
     assert {key.split(b":")[1] for key in client.scan_iter("spearhead:[0-9]*:{*")} == {b"2"}
     assert client.hgetall("{spearhead:epoch}:rebuild") == {}
+
+
+def test_a_flip_whose_answer_is_lost_leaves_the_old_epochs_gates_shut(
+    settings: Settings, lake: Lake, log: Log, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been made: what the old epoch's workers log after it would be missing from the new epoch."""
+    rebuild(settings, lake, log)
+    flip = Handover.flip
+
+    def unheard(self: Handover, epoch: int, fence: Fence) -> bool:
+        monkeypatch.setattr(Handover, "close", lambda self, epoch: None)  # it got no further
+        assert flip(self, epoch, fence)
+        raise redis.ConnectionError("the connection was lost")
+
+    monkeypatch.setattr(Handover, "flip", unheard)
+    with pytest.raises(StateError, match="connection was lost"):
+        rebuild(settings, lake, log)
+    assert client.get("spearhead:epoch") == b"2"
+    assert client.hget(gate_key("spearhead", 0), "fenced") == b"1"
+    monkeypatch.undo()
+    assert rebuild(settings, lake, log).rebuilt.epoch == 2
 
 
 def test_a_changed_entity_is_found_and_named(
