@@ -123,6 +123,12 @@ class TritonBackend:
             await self._client.load_model(version, client_timeout=LOAD_TIMEOUT_S)
         except InferenceServerException as error:
             raise _failed(error, f"Triton at {self._address} did not load {version}") from error
+        except OSError as error:
+            raise BackendFailed(
+                FAILED,
+                f"{version} should be written to Triton's repository {self._repository}: {error}. Free space, or give this "
+                "user access; it is tried again every second.",
+            ) from error
         await self._prove(bundle)
         return None
 

@@ -77,3 +77,31 @@ def test_a_bundle_that_cannot_be_loaded_is_not_tried_again_at_every_look(
         assert json.loads(outcome.content)["route"] == "champion"
 
     with_runtime(serving, body)
+
+
+@pytest.mark.triton
+@pytest.mark.usefixtures("triton")
+def test_a_champion_that_cannot_be_put_into_tritons_repository_scores_in_process_until_it_can(
+    triton_settings: Settings, with_runtime: Any
+) -> None:
+    second = make_bundle(triton_settings.bundles_path, seed=2)
+
+    async def body(runtime: Runtime) -> None:
+        in_the_way = triton_settings.triton_repository_path / second.version
+        in_the_way.write_text("as a full disk or a folder of another user would be")
+        release(triton_settings, second)
+        await runtime.models.refresh()
+        [outcome] = await score(runtime, event())
+        answer = json.loads(outcome.content)
+        assert (answer["model_version"], answer["route"], answer["backend"]) == (
+            second.version, "champion", "onnxruntime",
+        )  # fmt: skip
+        assert runtime.remote is not None
+        await runtime.remote.mend()  # and again in vain
+
+        in_the_way.unlink()
+        await runtime.remote.mend()
+        [outcome] = await score(runtime, event())
+        assert json.loads(outcome.content)["backend"] == "triton"
+
+    with_runtime(triton_settings, body)
