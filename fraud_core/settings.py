@@ -269,15 +269,10 @@ class Settings(BaseSettings):
     def redis_address(self) -> str:
         """Address of Redis, with its files of TLS: the one that was set, or the embedded Valkey's.
 
-        Raises SettingsError while the embedded one's port is still to be chosen: clients take 0 for 6379, a stranger's.
+        Raises SettingsError as `port` does: clients take 0 for 6379, a stranger's.
         """
-        if not self.redis_url and self.valkey_port == 0:
-            raise SettingsError(
-                "SPEARHEAD_VALKEY_PORT=0 lets `spearhead up` choose a free port; every other command needs the port that it chose. "
-                "Set SPEARHEAD_VALKEY_PORT to the one that `spearhead status` shows."
-            )
         return with_tls(
-            self.redis_url or f"redis://{self.host}:{self.valkey_port}/0",
+            self.redis_url or f"redis://{self.host}:{self.port('valkey_port')}/0",
             ssl_ca_certs=self.redis_ca,
             ssl_certfile=self.redis_certificate,
             ssl_keyfile=self.redis_key,
@@ -287,7 +282,12 @@ class Settings(BaseSettings):
     @cached_property
     def triton_address(self) -> str:
         """host:port of Triton's gRPC."""
-        return self.triton_url or f"{self.host}:{self.triton_grpc_port}"
+        return self.triton_url or f"{self.host}:{self.port('triton_grpc_port')}"
+
+    @cached_property
+    def dagster_address(self) -> str:
+        """Address of the Dagster webserver, without a trailing slash. Raises SettingsError as `port` does."""
+        return self.dagster_url.rstrip("/") or f"http://{self.host}:{self.port('dagster_port')}"
 
     @cached_property
     def triton_repository_path(self) -> Path:
@@ -298,8 +298,27 @@ class Settings(BaseSettings):
 
     @property
     def reports_url(self) -> str:
-        """Address at which the reports folder is served."""
-        return f"http://{self.host}:{self.reports_port}"
+        """Address at which the reports folder is served; the folder itself while the port is still to be chosen."""
+        try:
+            return f"http://{self.host}:{self.port('reports_port')}"
+        except SettingsError:
+            return self.reports_path.as_uri()
+
+    def port(self, name: str) -> int:
+        """The port at which a server of the local platform is found: the one that is set, or, where that is left to be chosen (0),
+        the one that the running platform of this home chose. Raises SettingsError when none runs, or none with that server."""
+        from fraud_core.platform.state import chosen_ports
+
+        if found := getattr(self, name):
+            return int(found)
+        variable, chosen = f"{PREFIX}{name.upper()}", chosen_ports(self.home_path)
+        if variable in chosen:
+            return chosen[variable]
+        lacking = "the platform that runs there has no such server" if chosen else "no platform runs there"
+        raise SettingsError(
+            f"{variable}=0 leaves the port to `spearhead up`, and it was expected in {self.home_path}; {lacking}. Start the platform, "
+            f"set SPEARHEAD_HOME to the home of the one that runs, or set {variable}."
+        )
 
     def changed(self, **changes: Any) -> "Settings":
         """The same settings with other values; `model_copy` would keep what was derived from the old ones."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fraud_core.errors import PlatformError
+from fraud_core.errors import PlatformError, SettingsError
 from fraud_core.settings import Settings
 
 ADDRESS = "address"  # fraud_assets.runs.address; not imported, because that costs the import of Dagster
@@ -106,14 +106,22 @@ class RunProgress:
 
 
 class DagsterClient:
-    """Launches and watches runs on the webserver at `settings.host:settings.dagster_port`."""
+    """Launches and watches runs on the webserver at `settings.dagster_address`."""
 
     def __init__(self, settings: Settings):
-        self.url = settings.dagster_url.rstrip("/") or f"http://{settings.host}:{settings.dagster_port}"
+        self._nowhere: SettingsError | None = None
+        try:
+            self.url = settings.dagster_address
+        except (
+            SettingsError
+        ) as error:  # none runs here: not reachable, and told to whoever asks it all the same
+            self.url, self._nowhere = "", error
         self._lake = settings.lake_uri
 
     def reachable(self) -> bool:
         """Whether a Dagster webserver answers there."""
+        if self._nowhere:
+            return False
         try:
             with urllib.request.urlopen(f"{self.url}/server_info", timeout=5) as answer:  # noqa: S310  (http by construction)
                 return "dagster_webserver_version" in json.load(answer)
@@ -142,7 +150,9 @@ class DagsterClient:
         return f"The Dagster at {self.url} works on another lake: {', '.join(lakes)} instead of {self._lake}"
 
     def query(self, text: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-        """Run one GraphQL operation. Raises PlatformError with the server's own message."""
+        """Run one GraphQL operation. Raises PlatformError with the server's own message, SettingsError where none is to be found."""
+        if self._nowhere:
+            raise self._nowhere
         body = json.dumps({"query": text, "variables": variables}).encode()
         request = urllib.request.Request(  # noqa: S310  (http by construction)
             f"{self.url}/graphql", body, {"Content-Type": "application/json"}

@@ -16,8 +16,8 @@ _LOOK_AGAIN_S = 5.0
 def alarms(settings: Settings) -> list[str]:
     """What is wrong with readers; waits some seconds only where one may be standing still. Empty without a log."""
     try:
-        log = open_log(_as_running(settings))
-    except (LogError, SettingsError):  # a port that is still to be chosen: nothing runs
+        log = open_log(settings)
+    except (LogError, SettingsError):  # its port is still to be chosen
         return []
     try:
         gauge = Gauge(log, settings)
@@ -36,15 +36,6 @@ def alarms(settings: Settings) -> list[str]:
         for reader in by_reader(rows, settings)
         if reader.level != "ok" and not reader.alarms
     ]
-
-
-def _as_running(settings: Settings) -> Settings:
-    """With the port that the running platform chose for its Valkey, where that was left to it."""
-    state = read_state(settings.home_path)
-    if settings.valkey_port or state is None or not state.running:
-        return settings
-    ports = {name: port for service in state.services for name, port in service.ports.items()}
-    return settings.changed(valkey_port=ports.get("SPEARHEAD_VALKEY_PORT", 0))
 
 
 def check_backlog(settings: Settings) -> Iterable[Check]:

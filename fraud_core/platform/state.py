@@ -73,6 +73,14 @@ def read_state(home: Path) -> PlatformState | None:
         ) from error
 
 
+def chosen_ports(home: Path) -> dict[str, int]:
+    """The ports of the platform that runs in this home, by the setting of each; empty where none runs."""
+    state = read_state(home)
+    if state is None or not state.running:
+        return {}
+    return {setting: port for service in state.services for setting, port in service.ports.items()}
+
+
 def remove_state(home: Path) -> None:
     """Forget the platform of this home."""
     (home / STATE_FILE).unlink(missing_ok=True)

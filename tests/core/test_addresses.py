@@ -1,12 +1,15 @@
 """Addresses and folders are refused early, and no password is shown."""
 
+import os
 from pathlib import Path
 
+import psutil
 import pytest
 
 from fraud_core.addresses import redacted
 from fraud_core.errors import SettingsError
-from fraud_core.settings import load_settings
+from fraud_core.platform.state import PlatformState, ServiceState, write_state
+from fraud_core.settings import Settings, load_settings
 
 
 @pytest.mark.parametrize(
@@ -37,11 +40,43 @@ def test_an_address_of_a_redis_is_taken(address: str) -> None:
     assert load_settings(_env_file=None, redis_url=address).redis_url == address
 
 
-def test_a_port_that_is_still_to_be_chosen_is_no_address() -> None:
-    settings = load_settings(_env_file=None, valkey_port=0)
-    with pytest.raises(SettingsError, match="SPEARHEAD_VALKEY_PORT to the one that `spearhead status` shows"):
-        _ = settings.redis_address
+def left_to_be_chosen(home: Path) -> Settings:
+    ports = {name: 0 for name in Settings.model_fields if name.endswith("_port")}
+    return load_settings(_env_file=None, home=home, **ports)
+
+
+def platform_of(home: Path, pid: int, **ports: int) -> None:
+    """Write down a platform of this process, or of one that has ended."""
+    created = psutil.Process().create_time()
+    service = ServiceState(
+        "some", "ready", pid, 0, "", ports={f"SPEARHEAD_{name}": port for name, port in ports.items()}
+    )
+    home.mkdir(exist_ok=True)
+    write_state(home, PlatformState("token", pid, created, "now", (service,)))
+
+
+def test_a_port_that_is_still_to_be_chosen_is_no_address(tmp_path: Path) -> None:
+    settings = left_to_be_chosen(tmp_path / "home")
+    for _ in range(2):
+        for address in ("redis_address", "triton_address", "dagster_address"):
+            with pytest.raises(
+                SettingsError, match=r"SPEARHEAD_.*_PORT=0 .*; no platform runs there. Start the platform"
+            ):
+                getattr(settings, address)
+        platform_of(tmp_path / "home", 2**22 + 1, VALKEY_PORT=7001)  # one that ended without a word
+    assert settings.reports_url == (tmp_path / "home" / "reports").as_uri()
     assert settings.changed(redis_url="redis://db").redis_address == "redis://db"
+    assert settings.changed(valkey_port=6391).redis_address == "redis://127.0.0.1:6391/0"
+
+
+def test_a_port_that_was_chosen_is_the_running_platforms(tmp_path: Path) -> None:
+    settings = left_to_be_chosen(tmp_path / "home")
+    platform_of(tmp_path / "home", os.getpid(), VALKEY_PORT=7001, DAGSTER_PORT=7002, REPORTS_PORT=7003)
+    assert settings.redis_address == "redis://127.0.0.1:7001/0"
+    assert settings.dagster_address == "http://127.0.0.1:7002"
+    assert settings.reports_url == "http://127.0.0.1:7003"
+    with pytest.raises(SettingsError, match="the platform that runs there has no such server"):
+        _ = settings.triton_address
     assert settings.changed(valkey_port=6391).redis_address == "redis://127.0.0.1:6391/0"
 
 

@@ -55,6 +55,8 @@ def test_up_status_and_down_with_every_real_service(home: Path) -> None:
         assert {"valkey", "dagster-code", "dagster-webserver", "dagster-daemon", "reports"} <= {
             each["name"] for each in status["services"] if each["state"] == "ready"
         }
+        backlog = spearhead(home, "backlog", "--json")  # finds the Valkey whose port was chosen
+        assert backlog.returncode == 0, backlog.stderr
         again = spearhead(home, "up")
         assert again.returncode == 1
         assert "already runs" in again.stderr
