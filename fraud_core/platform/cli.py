@@ -24,7 +24,7 @@ from fraud_core.platform.signals import StopRequested, stop_on_signals
 from fraud_core.platform.state import PlatformState, read_state, remove_state
 from fraud_core.settings import Settings, load_settings
 
-STOP_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 90.0
 START_TIMEOUT_S = 180.0
 EXIT_INTERRUPTED = 130
 

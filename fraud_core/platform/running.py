@@ -2,6 +2,7 @@
 
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from fraud_core.errors import PlatformError
@@ -78,11 +79,13 @@ class RunningService:
         elif self.state == "starting" and (self.service.ready is None or self.service.ready()):
             self.state = "ready"
 
-    def stop(self, timeout_s: float | None = None) -> None:
-        """End the process and its group."""
+    def stop(self, hurried: Callable[[], bool] = lambda: False) -> None:
+        """End the process and its group, after its farewell where it is up; for nobody is waited who hurries."""
+        if self.service.farewell is not None and self.state == "ready" and self.pid is not None:
+            self.service.farewell(hurried)
         self.state = "stopped"
         if self._process is not None:
-            terminate(self._process, self.service.stop_timeout_s if timeout_s is None else timeout_s)
+            terminate(self._process, 0.0 if hurried() else self.service.stop_timeout_s)
 
     def snapshot(self) -> ServiceState:
         """What the state file says about it."""

@@ -1,6 +1,6 @@
 """A service of the local platform, declared: its command line, its ports, and how to know that it is ready."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +14,10 @@ class Port:
 
     number: int
     setting: str
+
+
+Farewell = Callable[[Callable[[], bool]], None]
+"""What is to be done while a service still runs and is about to be ended; is told how to ask whether somebody hurries."""
 
 
 @dataclass(frozen=True)
@@ -31,5 +35,7 @@ class Service:
     depends: tuple[str, ...] = ()
     start_timeout_s: float = 90.0
     stop_timeout_s: float = 10.0
+    farewell: Farewell | None = None
+    """Called before it is ended, while what it depends on still runs and what depends on it does not."""
     address: str = ""
     """Where people reach it; empty for services without a face."""

@@ -13,6 +13,7 @@ from fraud_core.platform.dagster_home import (
     dagster_home,
     write_dagster_home,
 )
+from fraud_core.platform.ending_runs import EndRuns
 from fraud_core.platform.probe import HttpReady, RedisReady, TcpReady
 from fraud_core.platform.service import Port, Service
 from fraud_core.platform.triton import starts_triton
@@ -129,6 +130,7 @@ def _dagster(settings: Settings, log: tuple[str, ...]) -> list[Service]:
         environment=environment,
         folder=home,
         depends=("dagster-code",),
+        farewell=EndRuns(url),
         address=url,
     )
     daemon = Service(

@@ -121,7 +121,7 @@ class Supervisor:
             return
         with self._lock:  # the watcher is not in the middle of starting something again
             for running in reversed(self._services):
-                running.stop(0.0 if self._hurry.is_set() else None)
+                running.stop(self._hurry.is_set)
                 self._tell(running)
             sweep(self._token, grace_s=0.0 if self._hurry.is_set() else 5.0)
         self._ended.set()

@@ -9,11 +9,13 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import dagster as dg
 import polars as pl
 import psutil
 import pytest
 
 from fraud_assets.lake import read_transactions
+from fraud_assets.orchestration.run_statuses import UNFINISHED
 from fraud_core.contracts import load_contracts
 from fraud_core.log import Shard, open_log
 from fraud_core.platform.demo.payments import live_payments
@@ -280,9 +282,18 @@ def test_a_backfill_can_be_repeated(platform: RunningPlatform) -> None:
     assert rows().equals(before)
 
 
-def test_down_leaves_no_process(platform: RunningPlatform) -> None:
+def test_down_leaves_no_process_and_no_run_as_a_failure(platform: RunningPlatform) -> None:
     token = platform.state.token
     assert marked(token)
-    platform.spearhead("down")
+    young = platform.dagster.launch_job("label_push")
+    wait_until(
+        "the launch", lambda: next(iter(platform.runs("label_push")))["status"] != "QUEUED", 90, poll_s=0.05
+    )
+    with dg.DagsterInstance.from_config(str(platform.home / "dagster")) as instance:
+        under_way = {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))}
+        assert young in under_way
+        platform.spearhead("down")
+        ended = {run_id: instance.get_run_by_id(run_id).status.value for run_id in under_way}  # type: ignore[union-attr]
+    assert set(ended.values()) <= {"SUCCESS", "CANCELED", "QUEUED"}, ended
     assert marked(token) == []
     assert platform.json("status", codes=(1,))["running"] is False

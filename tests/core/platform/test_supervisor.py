@@ -8,12 +8,14 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
 from fraud_core.errors import PlatformError, PortInUse
+from fraud_core.platform.ending_runs import EndRuns
 from fraud_core.platform.process import sweep
 from fraud_core.platform.service import Port, Service
 from fraud_core.platform.state import read_state
@@ -79,6 +81,24 @@ def test_leaving_stops_every_process_also_one_that_left_its_group(
         assert alive(child)
     assert not alive(child)
     assert not alive(server)
+
+
+def test_a_service_is_told_before_it_is_ended_while_those_it_depends_on_still_run(
+    home: Path, http_service: MakeService
+) -> None:
+    answered: list[str] = []
+    log, scorer = http_service("log"), http_service("scorer", "log")
+    told = replace(
+        scorer, farewell=lambda _hurried: answered.extend(get(each.address) for each in (log, scorer))
+    )
+    with Supervisor(home, "127.0.0.1", [log, told]) as supervisor:
+        supervisor.start()
+        assert not answered
+    assert len(answered) == 2
+
+
+def test_a_dagster_that_is_gone_does_not_hold_up_the_stop(free_ports: list[int]) -> None:
+    EndRuns(f"http://127.0.0.1:{free_ports[0]}")(lambda: False)
 
 
 def test_an_exception_inside_stops_everything_as_well(home: Path, http_service: MakeService) -> None:
