@@ -10,12 +10,14 @@ _IN_QUERY = re.compile(r"(?i)(?<=password=)[^&]*|(?<=username=)[^&]*")
 
 
 def redacted(address: str) -> str:
-    """An address without user, password and whatever query parameter holds one; other text as it is."""
+    """An address without user, password and whatever query parameter holds one, also where its scheme is missing or
+    misspelt; other text as it is."""
     scheme, separator, rest = address.partition("://")
     if not separator:
-        return address
-    shown = f"***@{rest.rpartition('@')[2]}" if "@" in rest else rest
-    return f"{scheme}://{_IN_QUERY.sub('***', shown)}"
+        scheme, rest = "", address
+    login, at, place = rest.rpartition("@")
+    shown = f"***@{place}" if at and (separator or ":" in login) else rest
+    return f"{scheme}{separator}{_IN_QUERY.sub('***', shown)}"
 
 
 def checked_redis_address(address: str) -> str:

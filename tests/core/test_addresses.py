@@ -20,13 +20,17 @@ from fraud_core.settings import Settings, load_settings
         ("redis://db:6379/0?password=secret&db=1", "redis://db:6379/0?password=***&db=1"),
         ("redis://db:6379/0", "redis://db:6379/0"),
         ("/a/path@place", "/a/path@place"),
+        ("ann:secret@db:6379", "***@db:6379"),
+        ("redis:/:se@cret@db:6379/0", "***@db:6379/0"),
     ],
 )
 def test_an_address_is_shown_without_its_password(address: str, shown: str) -> None:
     assert redacted(address) == shown
 
 
-@pytest.mark.parametrize("address", ["foo://db", "db:6379", "redis://", "redis://:secret@db:port/0"])
+@pytest.mark.parametrize(
+    "address", ["foo://db", "db:6379", "redis://", "redis://:secret@db:port/0", "ann:secret@db:6379"]
+)
 def test_an_address_that_is_no_redis_is_refused_with_the_form_it_must_have(address: str) -> None:
     with pytest.raises(
         SettingsError, match=r"SPEARHEAD_REDIS_URL: redis://host:6379/0.* was expected"
