@@ -39,6 +39,12 @@ PASSING: Final = frozenset(
     }
 )
 """Errors of a cluster that is about to answer."""
+_FILES: Final = {
+    "kafka_ca": "ssl.ca.location",
+    "kafka_certificate": "ssl.certificate.location",
+    "kafka_key": "ssl.key.location",
+}
+"""Settings that name a file, and librdkafka's names for them."""
 _ELECTION_S: Final = 10.0
 _PAUSE_S: Final = 0.1
 _Answer = TypeVar("_Answer")
@@ -158,16 +164,14 @@ def connect(settings: Settings) -> Connection:
             "neither: set SASL_SSL (or SASL_PLAINTEXT), or remove them."
         )
     if protocol.endswith("SSL"):
-        files = {
-            "ssl.ca.location": settings.kafka_ca,
-            "ssl.certificate.location": settings.kafka_certificate,
-            "ssl.key.location": settings.kafka_key,
-            "ssl.key.password": settings.kafka_key_password.get_secret_value(),
-        }
-        options |= {name: value for name, value in files.items() if value}
-        for setting in ("kafka_ca", "kafka_certificate", "kafka_key"):
+        if password := settings.kafka_key_password.get_secret_value():
+            options["ssl.key.password"] = password
+        for setting, option in _FILES.items():
             named = getattr(settings, setting)
-            if named and not Path(named).expanduser().is_file():
+            if not named:
+                continue
+            options[option] = str(path := Path(named).expanduser())
+            if not path.is_file():
                 raise SettingsError(
                     f"SPEARHEAD_{setting.upper()} was expected to name a PEM file; {named} is none. Correct it."
                 )

@@ -409,6 +409,16 @@ def test_settings_that_contradict_each_other_are_refused(values: dict[str, str],
         connect(load_settings(_env_file=None, log="kafka", **values))
 
 
+def test_a_file_under_the_users_own_folder_is_given_to_the_client_in_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "ca.pem").touch()
+    values = {"kafka_servers": "b:9092", "kafka_security_protocol": "SSL", "kafka_ca": "~/ca.pem"}
+    found = connect(load_settings(_env_file=None, log="kafka", **values))
+    assert found.options["ssl.ca.location"] == str(tmp_path / "ca.pem")
+
+
 def test_java_clients_and_we_put_a_key_into_the_same_partition(
     kafka_session: KafkaBroker, tmp_path: Path
 ) -> None:
