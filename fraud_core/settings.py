@@ -160,7 +160,7 @@ class Settings(BaseSettings):
     retain_ledger_days: int = Field(30, ge=0)
     """Days after which rows of the ledger are joined, some hundred into one; counts and ranges stay."""
     retain_training_sets_days: int = Field(30, ge=0)
-    """Days for which a training set is kept that no release bundle and no candidate names."""
+    """Days for which candidates are kept, and training sets that neither a release bundle nor a candidate names."""
     retain_reports_days: int = Field(90, ge=0)
     """Days for which data-quality reports are kept; the newest of a table always is."""
     retain_runs_days: int = Field(7, ge=0)

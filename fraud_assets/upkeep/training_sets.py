@@ -1,6 +1,9 @@
-"""Training sets that nobody needs any more. One is kept as long as a release bundle, a candidate or a handle names it."""
+"""Training sets and candidates that nobody needs any more. A training set is kept as long as a release bundle, a candidate or a
+handle names it; a candidate as long as a handle does, for a bundle holds the model itself."""
 
 import json
+import shutil
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -14,8 +17,27 @@ TRAINING_SETS: Final = "training_sets"
 
 def named_snapshots(bundles: Path) -> set[str]:
     """Snapshots that something beside the bundles names. Raises BundleError where a manifest cannot be read: then none may go."""
-    named = {folder.name for folder in (bundles / "candidates").glob("*") if folder.is_dir()}
-    for path in (*bundles.glob("*/manifest.json"), *(bundles / "handles").rglob("*.json")):
+    candidates = {folder.name for folder in (bundles / "candidates").glob("*") if folder.is_dir()}
+    return (
+        candidates | _named(bundles.glob("*/manifest.json")) | _named((bundles / "handles").rglob("*.json"))
+    )
+
+
+def remove_candidates(bundles: Path, oldest: datetime) -> list[str]:
+    """Remove candidates that no handle names and that have not changed since `oldest`; returns their names."""
+    in_hand = _named((bundles / "handles").rglob("*.json"))
+    removed = []
+    for folder in sorted((bundles / "candidates").glob("*")):
+        changed = max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+        if folder.name not in in_hand and changed <= oldest.timestamp():
+            shutil.rmtree(folder, ignore_errors=True)
+            removed.append(folder.name)
+    return removed
+
+
+def _named(documents: Iterable[Path]) -> set[str]:
+    named: set[str] = set()
+    for path in documents:
         try:
             named |= set(_snapshots(json.loads(path.read_text(encoding="utf-8"))))
         except FileNotFoundError:
@@ -29,8 +51,12 @@ def named_snapshots(bundles: Path) -> set[str]:
 
 
 def remove_unused(lake: Lake, bundles: Path, keep_for: timedelta, now: datetime | None = None) -> list[str]:
-    """Remove training sets that nothing names and that have not changed for `keep_for`; returns the names of their tables."""
+    """Remove training sets that nothing names and that have not changed for `keep_for`; returns the names of their tables.
+
+    Candidates that nobody holds go first: a training set per week would be kept for each of them, for ever.
+    """
     oldest = (now or datetime.now(UTC)) - keep_for
+    remove_candidates(bundles, oldest)
     named = named_snapshots(bundles)
     removed = []
     for name in table_names(lake):

@@ -210,21 +210,27 @@ def test_transactions_are_kept_for_as_long_as_features_look_back(judged: Setting
         keep_lake(judged.changed(retain_transactions_days=2), open_lake(judged))
 
 
-def test_a_training_set_lives_as_long_as_a_bundle_or_candidate_names_it(settings: Settings) -> None:
+def test_a_training_set_lives_as_long_as_a_bundle_a_handle_or_a_candidate_in_use_names_it(
+    settings: Settings,
+) -> None:
     lake, bundles = open_lake(settings), settings.bundles_path
     lake.create("training_sets/being_written", {"a": pl.Int64()})
-    for name in ("released", "waiting", "handled", "unnamed"):
+    for name in ("released", "waiting", "refused", "handled", "unnamed"):
         table = lake.create(f"training_sets/{name}", {"a": pl.Int64()})
         lake.append(table, pl.DataFrame({"a": [1]}))
     (bundles / "m-1").mkdir(parents=True)
     (bundles / "m-1" / "manifest.json").write_text(json.dumps({"training": {"snapshot": "released"}}))
-    (bundles / "candidates" / "waiting").mkdir(parents=True)
+    for name in ("released", "waiting", "refused"):
+        (bundles / "candidates" / name).mkdir(parents=True)
+        (bundles / "candidates" / name / "model.json").write_text("{}")
     (bundles / "handles").mkdir()
-    (bundles / "handles" / "model.json").write_text(json.dumps({"training_set": {"snapshot": "handled"}}))
+    (bundles / "handles" / "model.json").write_text(json.dumps({"snapshot": "waiting"}))
+    (bundles / "handles" / "training_set.json").write_text(json.dumps({"snapshot": "handled"}))
     assert remove_unused(lake, bundles, timedelta(days=30)) == []
     gone = remove_unused(lake, bundles, timedelta(days=30), now=FAR)
-    assert gone == ["training_sets/being_written", "training_sets/unnamed"]
+    assert gone == [f"training_sets/{name}" for name in ("being_written", "refused", "unnamed")]
     assert table_names(lake) == [f"training_sets/{name}" for name in ("handled", "released", "waiting")]
+    assert [path.name for path in (bundles / "candidates").iterdir()] == ["waiting"]
 
 
 def test_old_runs_go_and_what_the_ui_shows_stays(tmp_path: Path) -> None:
