@@ -135,7 +135,7 @@ def _show_status(found: dict[str, Any]) -> None:
     }
     for name, value in shown.items():
         if value is not None:
-            console.print(f"{name.replace('_', ' '):24} {value}", highlight=False)
+            console.print(f"{name.replace('_', ' '):24} {value}", highlight=False, soft_wrap=True)
     for name in ("entities", "behind", "under_way", "durability"):
         if found.get(name):
             console.print(
@@ -151,13 +151,15 @@ def _show_status(found: dict[str, Any]) -> None:
         "reason",
         title="rebuilds, the newest first",
     )
+    for column in table.columns:
+        column.overflow = "fold"
     for row in found["rebuilds"]:
-        table.add_row(
-            *[
-                str(row[name])
-                for name in ("epoch", "replaced", "finished_at", "fence_ms", "followed", "events", "reason")
-            ]
-        )
+        shown_row = row | {
+            "finished_at": moment_text(int(row["finished_at"].timestamp() * 1000)),
+            "fence_ms": row["fence_ms"] and round(row["fence_ms"], 1),
+        }
+        names = ("epoch", "replaced", "finished_at", "fence_ms", "followed", "events", "reason")
+        table.add_row(*["" if shown_row[name] is None else str(shown_row[name]) for name in names])
     if found["rebuilds"]:
         console.print(table)
 
@@ -187,7 +189,8 @@ def verify(
         console = Console()
         console.print(
             f"epoch {found.epoch}: {found.compared:,} entities compared, {found.differing} differ, {found.in_flight} changed too "
-            f"fast to be compared, {found.expired:,} older than a state is kept"
+            f"fast to be compared, {found.expired:,} older than a state is kept",
+            soft_wrap=True,
         )
         for difference in found.differences:
             console.print(Text.assemble(("✗ ", "red"), difference), soft_wrap=True)
