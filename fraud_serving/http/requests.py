@@ -4,6 +4,7 @@ import asyncio
 import re
 import secrets
 import time
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from fraud_serving.scoring.submission import Submission
 MAX_EVENT_BYTES = 64 * 1024
 MAX_BATCH_BYTES = 4 * 1024 * 1024
 MAX_BATCH_EVENTS = 1000
+MAX_PASSED_OVER_BYTES = 16 * 1024 * 1024
 BODY_TIMEOUT_S = 5.0
 
 _BATCH = msgspec.json.Decoder(dict[str, list[msgspec.Raw]])
@@ -46,6 +48,8 @@ async def read_body(request: Request, limit: int, trace_id: str) -> bytes:
     """The body. Raises Refused when it is longer than `limit` bytes or too slow in coming."""
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > limit:
+        if "expect" not in request.headers:  # else the caller waits for a word before it sends anything
+            await _pass_over(request)
         raise Refused(_too_large(limit, trace_id))
     chunks, size = [], 0
     try:
@@ -53,12 +57,25 @@ async def read_body(request: Request, limit: int, trace_id: str) -> bytes:
             async for chunk in request.stream():
                 size += len(chunk)
                 if size > limit:
+                    await _pass_over(request)
                     raise Refused(_too_large(limit, trace_id))
                 chunks.append(chunk)
     except TimeoutError:
         words = f"Expected the whole body within {BODY_TIMEOUT_S:g} s; {size} bytes came."
         raise Refused(problem("body-too-slow", words, trace_id)) from None
     return b"".join(chunks)
+
+
+async def _pass_over(request: Request) -> None:
+    """Take the rest of a body that is refused, within bounds: a connection that closes on unread bytes is reset, and the
+    answer is lost with it."""
+    size = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > MAX_PASSED_OVER_BYTES:
+                    return
 
 
 def read_event(contract: Contract, payload: bytes, trace_id: str, received: float, source: str) -> Submission:

@@ -4,6 +4,7 @@ The bytes come from anybody; whatever they are, nothing is raised but the two er
 """
 
 import json
+import sys
 from collections import Counter
 from typing import Any
 
@@ -13,6 +14,8 @@ from fraud_core.errors import ServingError
 from fraud_serving.scoring.submission import Submission, submit
 
 _NAMES_SHOWN = 5
+_TOO_LONG = f"a whole number has more than {sys.get_int_max_str_digits():,} digits"
+"""Python's own words name a call of its own to make."""
 
 
 class NotJson(ServingError):
@@ -43,7 +46,8 @@ def read_submission(
     except RecursionError:
         raise NotJson("Expected one flat JSON object, found values nested too deep to read.") from None
     except (ValueError, OverflowError) as error:
-        raise NotJson(f"Expected JSON in UTF-8: {error}. See /docs for an example.") from None
+        words = _TOO_LONG if "integer string conversion" in str(error) else str(error)
+        raise NotJson(f"Expected JSON in UTF-8: {words}. See /docs for an example.") from None
 
 
 def _read(payload: bytes) -> tuple[Any, list[str]]:

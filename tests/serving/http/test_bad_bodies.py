@@ -1,5 +1,6 @@
 """Whatever bytes come in, the answer is a problem that says what was expected; nothing is scored, nothing falls over."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -7,10 +8,20 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import Request
 
-from fraud_core.settings import Settings
+from fraud_core.contracts import load_contracts
+from fraud_core.settings import Settings, load_settings
 from fraud_serving.http.app import HttpApp
-from fraud_serving.http.requests import MAX_BATCH_BYTES, MAX_EVENT_BYTES, Refused, read_batch
+from fraud_serving.http.requests import (
+    MAX_BATCH_BYTES,
+    MAX_EVENT_BYTES,
+    MAX_PASSED_OVER_BYTES,
+    Refused,
+    read_batch,
+    read_body,
+)
+from fraud_serving.scoring.reading import NotJson, read_submission
 from tests.serving.http.test_batches import run
 from tests.serving.samples import event
 
@@ -79,8 +90,46 @@ def test_every_bad_body_is_refused_with_a_problem(serving: Settings) -> None:
     run(serving, body)
 
 
+def test_a_number_without_end_is_told_in_words_of_ours() -> None:
+    with pytest.raises(NotJson, match=r"a whole number has more than 4,300 digits\. See /docs"):
+        read_submission(
+            load_contracts(load_settings(_env_file=None).contracts).transactions,
+            EVENTS["long_number"],
+            known_ms=0,
+            trace_id="",
+            received=0,
+        )
+
+
+@pytest.mark.parametrize("declared", [True, False])
+@pytest.mark.parametrize(
+    ("sent", "expects", "taken"),
+    [(1 << 20, False, 1 << 20), (1 << 40, False, MAX_PASSED_OVER_BYTES), (1 << 20, True, 0)],
+)
+def test_a_refused_body_is_taken_to_its_end_within_bounds(
+    sent: int, expects: bool, taken: int, declared: bool
+) -> None:
+    """… for whoever is still sending when a connection closes learns of a reset only, and not why."""
+    if expects and not declared:
+        return
+    chunk, came = b"a" * (1 << 16), 0
+
+    async def receive() -> dict[str, Any]:
+        nonlocal came
+        came += len(chunk)
+        return {"type": "http.request", "body": chunk, "more_body": came < sent}
+
+    headers = [(b"content-length", str(sent).encode())] if declared else []
+    headers += [(b"expect", b"100-continue")] if expects else []
+    request = Request({"type": "http", "method": "POST", "headers": headers}, receive)
+    with pytest.raises(Refused) as refused:
+        asyncio.run(read_body(request, MAX_EVENT_BYTES, "trace"))
+    assert refused.value.document["status"] == 413
+    assert taken <= came <= taken + 3 * len(chunk)
+
+
 @pytest.mark.valkey
-def test_what_is_too_large_is_refused_unread(serving: Settings) -> None:
+def test_what_is_too_large_is_refused(serving: Settings) -> None:
     megabyte = b'{"account_id": "' + b"a" * (1 << 20) + b'"}'
 
     async def body(_: HttpApp, client: httpx.AsyncClient) -> None:
