@@ -149,9 +149,9 @@ class OnlineState(_State):
         """
         try:
             self._load_functions()
-            self._refresh()
         except RedisError as error:
             raise _unreachable(error) from error
+        self._refresh()
 
     def begin(self, epoch: int = 1) -> None:
         """Begin with an empty state where there is none yet; a rebuild from an empty history does the same.
@@ -170,10 +170,14 @@ class OnlineState(_State):
         self.client.function_load(self.calls.library, replace=True)
 
     def _refresh(self) -> None:
-        epoch = cast(bytes | None, self.client.get(self.calls.epoch_key))
-        if epoch is None:
-            raise _no_state(self.namespace)
-        self._adopt(epoch, self.client.hget(self.calls.epochs_key, str(int(epoch))))
+        try:
+            epoch = cast(bytes | None, self.client.get(self.calls.epoch_key))
+            if epoch is None:
+                raise _no_state(self.namespace)
+            registered = self.client.hget(self.calls.epochs_key, str(int(epoch)))
+        except RedisError as error:
+            raise _unreachable(error) from error
+        self._adopt(epoch, registered)
 
     def epoch(self) -> int:
         """The epoch that the last call used."""
@@ -255,17 +259,19 @@ class AsyncOnlineState(_State):
         """See OnlineState.load."""
         try:
             await cast(Awaitable[Any], self.client.function_load(self.calls.library, replace=True))
-            await self._refresh()
         except RedisError as error:
             raise _unreachable(error) from error
+        await self._refresh()
 
     async def _refresh(self) -> None:
-        epoch = await self.client.get(self.calls.epoch_key)
-        if epoch is None:
-            raise _no_state(self.namespace)
-        self._adopt(
-            epoch, await cast(Awaitable[Any], self.client.hget(self.calls.epochs_key, str(int(epoch))))
-        )
+        try:
+            epoch = await self.client.get(self.calls.epoch_key)
+            if epoch is None:
+                raise _no_state(self.namespace)
+            registered = await cast(Awaitable[Any], self.client.hget(self.calls.epochs_key, str(int(epoch))))
+        except RedisError as error:
+            raise _unreachable(error) from error
+        self._adopt(epoch, registered)
 
     def epoch(self) -> int:
         """The epoch that the last call used."""

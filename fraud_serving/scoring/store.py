@@ -313,7 +313,7 @@ class Store:
         elif claim.standing is Standing.LOST and self._watch.has_state:
             try:
                 await self._watch.withdraw(epoch, "acknowledged decisions are gone from the log")
-            except StateLost as error:
+            except (StateLost, RedisError) as error:  # not withdrawn yet: the next look sees the loss as well
                 self._watch.forget(str(error), lost=True)
 
     def _known_claims(self) -> Claims:

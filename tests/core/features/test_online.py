@@ -222,6 +222,18 @@ def test_an_older_epoch_is_refused(state: OnlineState, features: FeatureSet) -> 
         rebuild(state, features, make_world(8, 5).frame, None, epoch=1)
 
 
+def test_a_redis_that_goes_away_between_a_call_and_the_look_for_its_epoch_is_an_error_with_advice(
+    state: OnlineState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(key: str) -> bytes:
+        raise redis.ConnectionError("the server went away")
+
+    state._epoch = 7
+    monkeypatch.setattr(state.client, "get", away)
+    with pytest.raises(StateError, match="SPEARHEAD_REDIS_URL"):
+        state.apply(make_world(5, 1).events[0], "one")
+
+
 def test_a_client_that_decodes_is_refused(valkey_url: str, features: FeatureSet) -> None:
     with pytest.raises(StateError, match="without decode_responses"):
         OnlineState(redis.Redis.from_url(valkey_url, decode_responses=True), features, "test")

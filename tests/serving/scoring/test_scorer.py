@@ -8,10 +8,12 @@ import pytest
 import redis
 
 from fraud_core.contracts import check_event, load_contracts
+from fraud_core.features.handover import gate_key
 from fraud_core.log import open_log
 from fraud_core.release import PathAliasStore
 from fraud_core.settings import Settings
 from fraud_serving.runtime import Runtime
+from fraud_serving.scoring import watch
 from fraud_serving.scoring.submission import Answered, Busy, Conflict, Submission, submit
 from tests.serving.samples import begin_state, default_features, event
 
@@ -207,6 +209,26 @@ def test_before_a_state_was_built_and_after_its_loss_nothing_is_folded_anywhere(
         assert await state_keys(runtime) == []
 
     with_runtime(stateless, body)
+
+
+def test_a_state_that_cannot_be_withdrawn_since_redis_went_away_is_not_used_all_the_same(
+    serving: Settings, with_runtime: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(client: Any, commands: Any) -> Any:
+        raise redis.ConnectionError("the server went away")
+
+    async def body(runtime: Runtime) -> None:
+        await score(runtime, event(), event())
+        with redis.Redis.from_url(serving.redis_address) as client:
+            gate = gate_key(serving.namespace, 0)
+            [mine] = [name for name in client.hkeys(gate) if name.startswith(b"logged:")]
+            client.hincrby(gate, mine, -1)  # as after a fail-over
+        monkeypatch.setattr(watch, "exchange_async", away)
+        [outcome] = await score(runtime, event())
+        answer = json.loads(outcome.content)
+        assert (answer["fallback_reason"], answer["logged"]) == ("state_lost", True)
+
+    with_runtime(serving, body)
 
 
 def test_without_redis_the_rules_decide_and_the_answer_says_so(serving: Settings, with_runtime: Any) -> None:
