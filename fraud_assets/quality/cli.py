@@ -30,6 +30,7 @@ def report(
     """
     from fraud_assets.ingestion.sealing import Seal
     from fraud_assets.lake import STREAMS, open_lake
+    from fraud_assets.quality.period import last_judged
     from fraud_assets.quality.reports import make_report
     from fraud_core.contracts import load_contracts
 
@@ -43,7 +44,11 @@ def report(
     whole = True
     for table in tables or STREAMS:
         if not lake.exists(table):
-            typer.echo(f"{table}: nothing was ingested yet", err=True)
+            typer.echo(
+                f"{table}: nothing was ingested yet into {lake.uri}. `spearhead up` starts ingestion; another lake is "
+                "SPEARHEAD_HOME or SPEARHEAD_LAKE",
+                err=True,
+            )
             continue
         made = make_report(lake, contracts, table, period, settings.reports_path, unseal=seal.open)
         whole &= made.success
@@ -64,6 +69,13 @@ def report(
             )
             continue
         verdict = "keeps its contract" if made.success else "look here: " + ", ".join(made.disagreements)
+        if not made.admitted and not made.refused and made.success:
+            last = last_judged(lake, table)
+            verdict = (
+                f"nothing was judged in that time; the last was, {last:%Y-%m-%d %H:%M} UTC"
+                if last
+                else "nothing was judged yet"
+            )
         typer.echo(
             f"{table}, {period.words}: {made.admitted} admitted, {made.refused} refused; {verdict}\n  {made.path}"
         )
@@ -87,4 +99,10 @@ def _period(hour: str, day: str, days: int) -> "Period":
             f"Expected a time such as 2026-09-01T13 or a day such as 2026-09-01, found {text!r}. Correct it."
         ) from None
     at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
-    return Period.hour(at) if hour else Period.day(at)
+    period, now = Period.hour(at) if hour else Period.day(at), datetime.now(UTC)
+    if period.since is not None and period.since > now:
+        raise SettingsError(
+            f"Expected {'an hour' if hour else 'a day'} that has begun, found {text!r}; now it is {now:%Y-%m-%dT%H:%M} UTC. "
+            "Hours and days are those of the judgement, not of the events: give an earlier one."
+        )
+    return period

@@ -49,11 +49,12 @@ def _body(found: list[tuple[dict[str, Any], str]]) -> str:
 def _row(summary: dict[str, Any], place: str) -> str:
     counts = summary["counts"]
     first = max(counts, key=counts.__getitem__) if counts else ""
-    state = (
-        '<span class="ok">keeps its contract</span>'
-        if summary["success"]
-        else '<span class="bad">look here</span>'
-    )
+    if not summary["success"]:
+        state = '<span class="bad">look here</span>'
+    elif summary["admitted"] or summary["refused"]:
+        state = '<span class="ok">keeps its contract</span>'
+    else:
+        state = '<span class="none">nothing was judged</span>'
     link = escape(f"{place}/index.html")
     return (
         f'<tr><td style="white-space:nowrap"><a href="{link}"><b>{escape(summary.get("table", summary["contract"]))}</b></a>'

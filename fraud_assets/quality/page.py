@@ -102,7 +102,9 @@ def _facts(report: "Report") -> str:
 
 def _verdict(report: "Report") -> str:
     judged = [each for each in report.promises if each.expectations_agree is not None]
-    if report.success:
+    if not report.admitted and not report.refused.count:
+        badge, words = '<span class="none">nothing was judged</span>', "No batch came within that time."
+    elif report.success:
         badge = '<span class="ok">table keeps its contract</span>'
         words = f"Great Expectations judged {number(report.sample.height)} rows of the table against {len(judged)} promises and found none broken."
     else:

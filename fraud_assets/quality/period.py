@@ -70,6 +70,13 @@ def hours_with_violations(lake: Lake, stream: str, since: datetime, until: datet
     return sorted(found.to_series().to_list())
 
 
+def last_judged(lake: Lake, *streams: str) -> datetime | None:
+    """When the last batch of these streams was judged; None before the first."""
+    judged = read_results(lake).filter(pl.col("stream").is_in(streams)).select(pl.col("judged_at").max())
+    last: datetime | None = judged.collect().item()
+    return last
+
+
 def rows_judged(lake: Lake, period: Period, *streams: str) -> pl.Expr:
     """The rows of tables and quarantines that came with the batches of `streams` judged within the period."""
     mine = pl.col("_stream").is_in(streams)

@@ -68,6 +68,7 @@ def list_rows(  # noqa: PLR0917
     settings = load_settings()
     lake = open_lake(settings)
     chosen = _selection([], stream, reason, since, until, shard, kind, state)
+    _tell_of_nothing(lake, chosen)
     if by is not None:
         _print_counts(by, *count_by(lake, chosen, cast("By", _one_of(by, By, "--by"))), as_json=as_json)
         return
@@ -181,6 +182,7 @@ def replay(  # noqa: PLR0917
             raise typer.BadParameter("a mapping is made for one stream: name it with --stream")
         steps = load_mapping(mapping, load_contracts(settings.contracts).for_stream(chosen.streams[0]))
     lake = open_lake(settings)
+    _tell_of_nothing(lake, chosen)
     result = bring_back(settings, lake, chosen, actor, because, steps, dry_run=dry_run)
     judged = bool(wait) and wait_until_judged(lake, result.ends, wait)
     if as_json:
@@ -235,7 +237,9 @@ def discard(  # noqa: PLR0917
 
     chosen = _selection(ids, stream, reason, since, until, shard, kind, "open")
     check_scope(chosen, everything=everything)
-    marked = set_aside(open_lake(load_settings()), chosen, actor, because)
+    lake = open_lake(load_settings())
+    _tell_of_nothing(lake, chosen)
+    marked = set_aside(lake, chosen, actor, because)
     typer.echo(json.dumps({"discarded": marked}) if as_json else f"{marked:,} events discarded.")
 
 
@@ -274,6 +278,14 @@ def _selection(  # noqa: PLR0917
     )
 
 
+def _tell_of_nothing(lake: Any, chosen: Any) -> None:
+    """Why counts will be zero, beside them, so that JSON stays JSON."""
+    from fraud_assets.quarantine.selection import nothing_there
+
+    if why := nothing_there(lake, chosen):
+        typer.echo(why, err=True)
+
+
 def _one_of(value: str, choice: Any, option: str) -> str:
     allowed = get_args(choice)
     if value not in allowed:
@@ -288,13 +300,14 @@ def _one_line(row: dict[str, Any]) -> str:
 
 
 def _hint(code: str) -> str:
-    from fraud_assets.quarantine.replaying import HELD, SEALED
+    from fraud_assets.quarantine.replaying import BLOCK_HELD, HELD, SEALED
     from fraud_core.contracts.rules import UNKNOWN_FRAMING
 
     return {
         SEALED: "set SPEARHEAD_QUARANTINE_KEY to the key that they were sealed with",
         HELD: "the producer sent it again meanwhile: discard this one",
-        UNKNOWN_FRAMING: "update this version until it knows the framing; a block must be sent again by its producer",
+        UNKNOWN_FRAMING: "update this version until it knows the framing, then replay again",
+        BLOCK_HELD: "several events in one row: have their producer send them again with the same ids, then discard this row",
         "row.repeated_field": "a mapping cannot tell which of two values counts",
     }.get(code, "")
 

@@ -33,13 +33,14 @@ from fraud_assets.quarantine.selection import Selection, find, payloads
 from fraud_core.contracts import Contracts, judge, load_contracts, parse_json
 from fraud_core.contracts.rules import UNKNOWN_FRAMING
 from fraud_core.errors import CommitRefused, LakeError
-from fraud_core.log import JSON, Log, Origin, json_entry, open_log
+from fraud_core.log import BLOCK, JSON, Log, Origin, json_entry, open_log
 from fraud_core.log.framing import from_kept
 from fraud_core.settings import Settings
 
 REPLAY_FAILPOINTS: Final = ("after_intent", "after_append", "after_conclusion")
 SEALED: Final = "sealed"
 HELD: Final = "in_the_table"
+BLOCK_HELD: Final = "block"
 _CHUNK: Final = 10_000
 _ATTEMPTS: Final = 20
 
@@ -134,13 +135,14 @@ class _Repaired:
 def _readable(reasons: Sequence[str], payload: bytes) -> bytes:
     """The event itself, also of an entry whose framing was unknown when it was judged and is known now.
 
-    Raises NotRepairable where it still is unknown, or where the entry holds a block: one row cannot stand for many events.
+    Raises NotRepairable where it still is unknown, or where the entry holds a block: one row cannot stand for many events,
+    since a copy names the row that it brings back, and of one row at most one copy is admitted.
     """
     if UNKNOWN_FRAMING not in reasons:
         return payload
     entry = from_kept(payload)
     if entry.kind != JSON:
-        raise NotRepairable(UNKNOWN_FRAMING)
+        raise NotRepairable(BLOCK_HELD if entry.kind == BLOCK else UNKNOWN_FRAMING)
     return entry.payload
 
 

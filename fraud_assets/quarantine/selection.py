@@ -67,6 +67,16 @@ def check_scope(selection: Selection, *, everything: bool) -> None:
         )
 
 
+def nothing_there(lake: Lake, selection: Selection) -> str:
+    """Why a selection can find nothing, where no table of its streams exists, and what to do; empty where one does."""
+    if any(lake.exists(quarantine_of(stream)) for stream in selection.streams):
+        return ""
+    return (
+        f"There is no quarantine of {', '.join(selection.streams)} in {lake.uri}: nothing was ingested there yet. "
+        "`spearhead up` starts ingestion; another lake is SPEARHEAD_HOME or SPEARHEAD_LAKE."
+    )
+
+
 def find(lake: Lake, selection: Selection, audit: Audit | None = None) -> pl.DataFrame:
     """The rows that are meant, oldest first: their identity, `id`, `root`, `state` and what is known without the bytes.
 

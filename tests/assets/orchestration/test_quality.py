@@ -123,3 +123,28 @@ def test_reports_are_made_on_request_of_an_hour_a_day_or_everything(
         assert Path(told["path"]).is_file()
     index = (settings.reports_path / "index.html").read_text(encoding="utf-8")
     assert index.count("<tr><td") == 3
+
+
+def test_an_hour_without_batches_is_said_to_be_one_and_one_of_the_future_is_refused(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typer.testing import CliRunner
+
+    from fraud_core.cli.root import app
+
+    send(settings, {})
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    hour = datetime.now(UTC) - timedelta(days=2)
+    done = CliRunner().invoke(app, ["report", "transactions", "--hour", f"{hour:%Y-%m-%dT%H}"])
+    assert done.exit_code == 0
+    assert "nothing was judged in that time; the last was, 20" in done.stdout
+    assert "keeps its contract" not in done.stdout
+    for page in settings.reports_path.rglob("index.html"):
+        text = page.read_text(encoding="utf-8")
+        assert "nothing was judged" in text
+        assert "keeps its contract" not in text
+    ahead = datetime.now(UTC) + timedelta(hours=2)
+    done = CliRunner().invoke(app, ["report", "--hour", f"{ahead:%Y-%m-%dT%H}"])
+    assert done.exit_code == 1
+    assert "an hour that has begun" in " ".join(done.stderr.split())

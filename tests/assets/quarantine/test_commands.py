@@ -134,6 +134,25 @@ def test_sealed_bytes_say_so_without_their_key(
     assert isinstance(row["event"], dict)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("list", "--json"),
+        ("list", "--by", "reason", "--json"),
+        ("replay", "--all", "--dry-run", "--json"),
+        ("discard", "--all", "--actor", "ann", "--because", "x", "--json"),
+    ],
+)
+def test_a_lake_that_does_not_exist_is_named_beside_the_zeros(
+    settings: Settings, command: Command, arguments: tuple[str, ...]
+) -> None:
+    done = command(*arguments)
+    assert done.exit_code == 0
+    assert 0 in json.loads(done.stdout).values()
+    assert settings.lake_uri in done.stderr
+    assert "nothing was ingested there yet" in done.stderr
+
+
 def test_a_wrong_id_is_refused_with_what_an_id_looks_like(
     command: Command, refuse: Refuse, event: MakeEvent
 ) -> None:

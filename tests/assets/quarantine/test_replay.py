@@ -341,7 +341,7 @@ def test_an_entry_of_an_unknown_framing_comes_back_once_its_framing_is_known(
     monkeypatch.setattr(framing, "_KIND_OF", {**framing._KIND_OF, b"j2": "json", b"a2": "block"})
     done = replay(settings, lake, EVERYTHING, "ann")
     assert (done.appended, done.kept_time, done.left_open) == (1, 1, 1)
-    assert done.refused == {"row.unknown_framing": 1}
+    assert done.refused == {"block": 1}
     run_ingest(settings)
     assert admitted(lake)["transaction_id"].to_list() == ["tx-00000001"]
     assert replay(settings, lake, EVERYTHING, "ann").appended == 0
