@@ -67,7 +67,7 @@ def compact(lake: Lake, name: str, most_rows: int | None = None) -> Upkeep:
     token = uuid.uuid4().hex
     table = lake.table(name)
     if most_rows is not None and (_small_files(table)["num_records"].sum() or 0) > most_rows:
-        table.create_checkpoint()
+        _write_checkpoint(table, name)
         return Upkeep(name, 0, 0, log_files_removed=prune_log(lake, name))
     try:
         table.alter.set_table_properties({FENCE: token}, raise_if_not_exists=False)
@@ -124,9 +124,18 @@ def keep_up(lake: Lake, name: str, *, vacuum_after_h: int, dry_run: bool = False
     # Compacting is a change of metadata, by which others are refused once: not where there is nothing to gain.
     done = compact(lake, name) if _has_small_files(lake, name) else Upkeep(name, 0, 0)
     vacuumed = vacuum(lake, name, vacuum_after_h)
-    lake.table(name).create_checkpoint()
+    _write_checkpoint(lake.table(name), name)
     pruned = done.log_files_removed + prune_log(lake, name)
     return TableUpkeep(name, before, state_of(lake, name), done.files_removed, vacuumed, pruned, done.refused)
+
+
+def _write_checkpoint(table: DeltaTable, name: str) -> None:
+    try:
+        table.create_checkpoint()
+    except (DeltaError, OSError) as error:
+        raise LakeError(
+            f"No checkpoint of {name} could be written: {error}. The table is as it was; check the space and the health of the lake."
+        ) from error
 
 
 def _has_small_files(lake: Lake, name: str) -> bool:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
 from fraud_assets.lake import Lake, open_lake
 from fraud_assets.lake.files import prune_log, state_of, table_names
@@ -100,6 +102,21 @@ def test_the_log_is_cut_behind_a_checkpoint_and_stays_readable(lake: Lake) -> No
     assert after.log_files == before.log_files - 12
     append(lake, 20)
     assert lake.scan("t").select(pl.len()).collect().item() == 21
+
+
+def test_a_checkpoint_that_cannot_be_written_is_said_as_an_error_of_the_lake(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(lake, 3)
+
+    def fails(table: DeltaTable) -> None:
+        raise DeltaError("the store answered 503")
+
+    monkeypatch.setattr(DeltaTable, "create_checkpoint", fails)
+    with pytest.raises(LakeError, match="503"):
+        compact(lake, "t", most_rows=1)  # as an ingest run does, whose other shards go on
+    with pytest.raises(LakeError, match="503"):
+        keep_up(lake, "t", vacuum_after_h=24)
 
 
 def test_every_table_is_found_and_nothing_else(lake: Lake) -> None:
