@@ -65,10 +65,11 @@ class LiveModels:
             self._report(str(error))
             return
         changed = aliases.generation != self._seen
-        self._seen = aliases.generation
         again = self.current.problem and time.monotonic() >= self._retry_at
         if aliases.champion and (changed or again):
             await self._follow(aliases)
+        # Not before: what ended in an error that nobody thought of is tried again at the next look.
+        self._seen = aliases.generation
         await self._let_go()
 
     async def _follow(self, aliases: Aliases) -> None:

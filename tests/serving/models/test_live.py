@@ -1,6 +1,7 @@
 """Following the aliases when what they name is bad."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -75,6 +76,27 @@ def test_a_bundle_that_cannot_be_loaded_is_not_tried_again_at_every_look(
         assert tried.count(second.version) == 2
         [outcome] = await score(runtime, event())
         assert json.loads(outcome.content)["route"] == "champion"
+
+    with_runtime(serving, body)
+
+
+def test_a_champion_whose_loading_ended_in_a_way_that_nobody_thought_of_is_tried_again(
+    serving: Settings, with_runtime: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(runtime: Runtime) -> None:
+        second = make_bundle(serving.bundles_path, seed=2)
+        release(serving, second)
+        with monkeypatch.context() as patch:
+
+            def stale(path: Path) -> Bundle:
+                raise OSError("Stale file handle")
+
+            patch.setattr(live, "load_bundle", stale)
+            with pytest.raises(OSError, match="Stale"):
+                await runtime.models.refresh()
+        await runtime.models.refresh()
+        assert runtime.models.current.champion is not None
+        assert runtime.models.current.champion.version == second.version
 
     with_runtime(serving, body)
 
