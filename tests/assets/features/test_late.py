@@ -1,0 +1,50 @@
+"""Which days' features have to be computed again: those of events that came late, and of events that were ingested late."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import redis
+
+from fraud_assets.features import earliest_day_known_since
+from fraud_assets.ingestion import run_ingest
+from fraud_assets.lake import open_lake
+from fraud_core.contracts import timestamp_text
+from fraud_core.log import open_log
+from fraud_core.settings import Settings
+from tests.serving.samples import event, payload
+
+pytestmark = pytest.mark.valkey
+LOOK_BACK = timedelta(hours=3)
+
+
+def append(settings: Settings, happened: datetime, came: datetime) -> None:
+    """An event on the log, as if it had come then."""
+    log = open_log(settings)
+    log.shards("transactions")
+    log.close()
+    item = event(event_ts=timestamp_text(int(happened.timestamp() * 1_000_000)))
+    with redis.Redis.from_url(settings.redis_address) as client:
+        key = f"{settings.namespace}:log:{{transactions.0}}"
+        client.xadd(key, {"j1": payload(item)}, id=f"{int(came.timestamp() * 1000)}-*")
+
+
+def test_an_event_that_came_late_names_its_day(settings: Settings) -> None:
+    now = datetime.now(UTC)
+    append(settings, now - timedelta(days=5), now - timedelta(minutes=2))
+    append(settings, now - timedelta(minutes=1), now - timedelta(minutes=1))
+    run_ingest(settings, ["transactions"])
+    lake = open_lake(settings)
+    assert earliest_day_known_since(lake, now - LOOK_BACK) == (now - timedelta(days=5)).date()
+
+
+def test_events_that_came_while_nobody_ingested_name_their_days_once_they_are_in_the_lake(
+    settings: Settings,
+) -> None:
+    now = datetime.now(UTC)
+    for days in (4, 3, 2):
+        append(settings, now - timedelta(days=days), now - timedelta(days=days))
+    lake = open_lake(settings)
+    assert earliest_day_known_since(lake, now - LOOK_BACK) is None
+    run_ingest(settings, ["transactions"])
+    assert earliest_day_known_since(lake, now - LOOK_BACK) == (now - timedelta(days=4)).date()
+    assert earliest_day_known_since(lake, now + timedelta(hours=1)) is None
