@@ -41,6 +41,13 @@ def features(
             help="MiB that the offline half may take; more is streamed. 0: half of this machine's.", min=0
         ),
     ] = 0,
+    times: Annotated[
+        int,
+        typer.Option(
+            help="Measure offline that many times the payments as well, of the same entities: does the cost stay linear?",
+            min=1,
+        ),
+    ] = 1,
     snapshots: Annotated[
         bool,
         typer.Option(help="Measure one day after that many payments as well, with and without a snapshot."),
@@ -73,6 +80,11 @@ def features(
             "polars_rolling_cpu_s": None,
             "duckdb_cpu_s": None,
         }
+        if times > 1:
+            console.print(f"{rows * times:,} payments of the same …")
+            larger = Path(folder) / "larger.parquet"
+            apart(write_payments, larger, rows * times, accounts, merchants, seed)
+            found["larger"] = _beside(used["cpu_s"] / rows, apart(offline, larger, memory), rows * times)
         if rivals:
             found |= _rivals(console, file, windows, declared.contract.event_time)
     if snapshots:
@@ -94,6 +106,17 @@ def features(
     else:
         for name, value in found.items():
             console.print(f"{name:30} {value}")
+
+
+def _beside(each: float, used: dict[str, float], rows: int) -> dict[str, Any]:
+    """A larger run beside one whose payments took `each` CPU seconds: 1 is linear."""
+    return {
+        "rows": rows,
+        "cpu_s": round(used["cpu_s"], 2),
+        "cpu_per_payment_ratio": round(used["cpu_s"] / rows / each, 2),
+        "peak_rss_mib": round(used["peak_rss_mib"]),
+        "streamed": bool(used["streamed"]),
+    }
 
 
 def _rivals(console: Console, file: Path, windows: list[Window], time: str) -> dict[str, Any]:

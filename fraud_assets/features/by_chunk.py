@@ -4,7 +4,7 @@ First the payments come, with the features of the payment alone; then, of each e
 joined once all have come.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -14,8 +14,9 @@ from fraud_assets.features.chunks import Chunks
 from fraud_assets.features.reading import carried_columns
 from fraud_assets.features.spill import PART, Spill
 from fraud_core.features import FeatureSet
-from fraud_core.features.inputs import Frame
-from fraud_core.features.offline import Floats, evaluate_group
+from fraud_core.features.inputs import Frame, Ints
+from fraud_core.features.offline import Floats, answered, evaluate_group
+from fraud_core.features.plan import Input
 
 CHUNK: Final = "_chunk"
 PLACE: Final = "_place"
@@ -58,10 +59,12 @@ class ByChunk:
             self._filled[chunk_number] = self._filled.get(chunk_number, 0) + count
         return rows
 
-    def add(self, rows: pl.DataFrame) -> None:
+    def add(self, rows: pl.DataFrame, integers: Mapping[Input, Ints]) -> None:
         """Take in placed payments: the carried columns, features of the payment alone, fields for joint ones."""
-        rows = rows.filter(pl.col(PLACE).is_not_null())
-        values = self._evaluated((), rows, [])
+        mine = rows[PLACE].is_not_null()
+        group = self.features.groups.get(())
+        values = evaluate_group(group, integers, [], answered(rows.height, mine)) if group else {}
+        rows = rows.filter(mine)
         kept = [name for name in dict.fromkeys([*self._carried, *self._joint_fields]) if name in rows.columns]
         self._base.add(
             rows.select(*kept, pl.col(CHUNK).alias(PART)).with_columns(
@@ -100,9 +103,7 @@ class ByChunk:
     def _evaluated(
         self, entities: tuple[str, ...], rows: pl.DataFrame, blocks: Sequence[np.ndarray]
     ) -> dict[str, Floats]:
-        group = self.features.groups.get(entities)
-        if group is None:
-            return {}
+        group = self.features.groups[entities]
         frame = Frame(rows)
         inputs = {source: frame.column(source) for source in group.program.inputs}
         return evaluate_group(group, inputs, blocks, np.arange(rows.height, dtype=np.int64))

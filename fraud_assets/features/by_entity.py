@@ -10,14 +10,18 @@ from typing import Final
 import polars as pl
 
 from fraud_assets.features.by_chunk import CHUNK, PLACE, slot_column, waiting
-from fraud_assets.features.by_id import FRESH, TURN, hashed
+from fraud_assets.features.by_id import FRESH, hashed
+from fraud_assets.features.narrow import coded, input_columns, narrowed, order_columns, told, widened
 from fraud_assets.features.reading import Reading, row_bytes
-from fraud_assets.features.snapshots import OPEN_FOR, Keeper, Snapshot, entity_columns
+from fraud_assets.features.snapshots import OPEN_FOR, Keeper, Snapshot
 from fraud_assets.features.spill import PART, Spill
 from fraud_assets.lake import DECISIONS
 from fraud_core.features import FeatureSet
+from fraud_core.features.inputs import Ints
 from fraud_core.features.labels import EFFECTS_SCHEMA
-from fraud_core.features.offline import answered, entity_inputs, evaluate_group, fold_entity, read_history
+from fraud_core.features.offline import History, answered, evaluate_group, fold_entity, read_history
+from fraud_core.features.order import TURN
+from fraud_core.features.plan import Input
 from fraud_core.features.starts import MARK, OLDER, Start, fold_on, leave
 
 _SEED: Final = 2
@@ -40,13 +44,15 @@ class ByEntity:
         """`schema`: that of the payments."""
         self.features, self.reading, self.parts = features, reading, dict(parts)
         self.start, self.keeper = start, keeper
-        self._columns = {name: entity_columns(features, schema, name) for name in features.plans}
+        self._order = {name: order_columns(features, schema, name) for name in features.plans}
+        self._inputs = {name: input_columns(features, name) for name in features.plans}
         self._waiting = waiting(features)
         self._events = {name: spill(f"events-{name}") for name in features.plans}
         self._known = {name: spill(f"labels-{name}") for name in features.plans}
 
-    def add(self, rows: pl.DataFrame, effects: pl.DataFrame | None) -> None:
-        """Pass settled and placed payments on to each of their entities, and what labels do to these."""
+    def add(self, rows: pl.DataFrame, integers: Mapping[Input, Ints], effects: pl.DataFrame | None) -> None:
+        """Pass settled and placed payments on to each of their entities, as integers, and what labels do to these."""
+        narrow = {source: narrowed(source, values) for source, values in integers.items()}
         if effects is not None:
             for (name,), mine in effects.partition_by("entity", as_dict=True).items():
                 parts = self.parts[str(name)]
@@ -57,7 +63,9 @@ class ByEntity:
             nobodys = pl.when(pl.col(field).is_null()).then(pl.col(PLACE) % parts)
             owner = nobodys.otherwise(hashed(field, _SEED, parts)).cast(pl.Int32).alias(PART)
             older = (~pl.col(FRESH)).alias(OLDER)
-            concerned = rows.select(*self._columns[name], CHUNK, PLACE, TURN, older, owner)
+            concerned = rows.select(*self._order[name], CHUNK, PLACE, TURN, older, owner).with_columns(
+                narrow[source].alias(column) for source, column in self._inputs[name].items()
+            )
             if rows[field].null_count():
                 concerned = concerned.filter(pl.col(field).is_not_null() | pl.col(PLACE).is_not_null())
             self._events[name].add(concerned)
@@ -81,21 +89,23 @@ class ByEntity:
         if self.keeper:
             self._leave(self.keeper, name, part, rows, start)
         field, mine = plan.rule.field, pl.col(PLACE).is_not_null()
-        active = rows.filter(mine).select(field).drop_nulls().unique()
-        rows = pl.concat(
-            [rows.join(active, on=field, how="semi"), rows.filter(mine & pl.col(field).is_null())]
-        )
+        if rows[PLACE].null_count():
+            active = rows.filter(mine).select(field).drop_nulls().unique()
+            rows = pl.concat(
+                [rows.join(active, on=field, how="semi"), rows.filter(mine & pl.col(field).is_null())]
+            )
         if rows.is_empty():
             return None
-        rows = rows.sort(TURN)
         if effects is None:
             effects = pl.DataFrame(schema=EFFECTS_SCHEMA)
-        history = read_history(self.features, rows, None, self.reading.epochs, name, effects)
+        history = self._history(name, rows, effects)
         places = answered(rows.height, rows[PLACE].is_not_null())
         if held is None:
             block = fold_entity(history, plan, places)
         else:
-            block = fold_on(history, plan, places, start.of(active[field].cast(pl.String)))
+            block = fold_on(
+                history, plan, places, start.of(rows[field].drop_nulls().unique().cast(pl.String))
+            )
         found = evaluate_group(group, history.columns, [block], places) if group else {}
         slots = (
             {slot_column(slot): column for slot, column in enumerate(block)} if name in self._waiting else {}
@@ -104,37 +114,45 @@ class ByEntity:
             **{key: pl.Series(value) for key, value in (found | slots).items()}
         )
 
+    def _history(self, name: str, rows: pl.DataFrame, effects: pl.DataFrame | None = None) -> History:
+        columns = {source: widened(source, rows[column]) for source, column in self._inputs[name].items()}
+        return read_history(self.features, rows, None, self.reading.epochs, name, effects, columns)
+
     def _turned(self, held: pl.DataFrame) -> pl.DataFrame:
         """Events that a snapshot holds, with the turn that they had; without what no history would have read."""
         turn = (2 + (pl.col("_stream") == DECISIONS).cast(pl.Int64)) * 2**60 - 2**59 + pl.int_range(pl.len())
-        return held.with_columns(
-            turn.alias(TURN),
-            pl.lit(None, pl.Int32).alias(CHUNK),
-            pl.lit(None, pl.Int64).alias(PLACE),
-            pl.lit(value=False).alias(OLDER),
-        ).filter(pl.col(MARK) | (pl.col("known_at") >= self.reading.known_from))
+        return (
+            coded(held)
+            .with_columns(
+                turn.alias(TURN),
+                pl.lit(None, pl.Int32).alias(CHUNK),
+                pl.lit(None, pl.Int64).alias(PLACE),
+                pl.lit(value=False).alias(OLDER),
+            )
+            .filter(pl.col(MARK) | (pl.col("known_at") >= self.reading.known_from))
+        )
 
     def _leave(self, keeper: Keeper, name: str, part: int, rows: pl.DataFrame, start: Start) -> None:
         """Keep what the part's events leave at the cut of the new snapshot."""
         plan = self.features.plans[name]
         if MARK not in rows.columns:
             rows = rows.with_columns(pl.lit(value=False).alias(MARK))
-        rows = rows.filter(pl.col(MARK) | (pl.col("known_at") >= self.reading.known_from)).sort(TURN)
+        rows = rows.filter(pl.col(MARK) | (pl.col("known_at") >= self.reading.known_from))
         rows = rows.filter(pl.col(plan.rule.field).is_not_null())
         settled = pl.col(MARK) | keeper.cut.rows
         early = pl.col(MARK) | (keeper.cut.rows & (pl.col("known_at") < keeper.cut.before - OPEN_FOR))
-        history = read_history(self.features, rows, None, self.reading.epochs, name)
+        history = self._history(name, rows)
         flags = rows.select(settled.alias("settled"), early.alias("early"))
         cut_ms = int(keeper.cut.before.timestamp() * 1000)
         left = leave(history, plan, start, flags["settled"].to_numpy(), flags["early"].to_numpy(), cut_ms)
-        columns = self._columns[name]
+        columns = [*self._order[name], *self._inputs[name].values()]
         marks = rows[left.marks].select(columns).with_columns(pl.lit(value=True).alias(MARK))
         held = rows[left.held].select(columns).with_columns(pl.lit(value=False).alias(MARK))
-        keeper.add(name, part, left.start, pl.concat([marks, held]))
+        keeper.add(name, part, left.start, told(pl.concat([marks, held])))
 
 
 def folding_bytes(features: FeatureSet, schema: pl.Schema, name: str) -> int:
     """About what an event takes while its part is folded: its columns twice, integers, and all that is answered."""
     plan = features.plans[name]
-    integers = 2 * len(entity_inputs(features, name)) + 2 * len(plan.slots) + 16
-    return 2 * row_bytes(schema, entity_columns(features, schema, name)) + 8 * integers
+    integers = 4 * len(input_columns(features, name)) + 2 * len(plan.slots) + 16
+    return 2 * row_bytes(schema, order_columns(features, schema, name)) + 8 * integers

@@ -9,6 +9,7 @@ from typing import Final
 
 import polars as pl
 
+from fraud_assets.features.narrow import coded
 from fraud_assets.features.reading import Reading, needed_columns
 from fraud_assets.features.snapshots import Snapshot
 from fraud_assets.features.spill import PART, Spill
@@ -16,10 +17,8 @@ from fraud_assets.lake import DECISIONS
 from fraud_core.errors import StartRefused
 from fraud_core.features import FeatureSet
 from fraud_core.features.labels import label_effects
-from fraud_core.features.order import up_to
+from fraud_core.features.order import TURN, up_to
 
-TURN: Final = "_turn"
-"""Column of every payment (Int64): its turn where all else ties."""
 FRESH: Final = "_fresh"
 """Column (Boolean): whether a payment is folded; else it is here for its labels."""
 _BATCH_ROWS: Final = 50_000
@@ -72,7 +71,7 @@ class ById:
         row = 0
         payments = self._all_payments.filter(chosen).select(*self._columns, part, fresh.alias(FRESH))
         for batch in _batches(payments):
-            self._payments.add(batch.with_columns((pl.int_range(pl.len()) + row).alias(TURN)))
+            self._payments.add(coded(batch).with_columns((pl.int_range(pl.len()) + row).alias(TURN)))
             row += batch.height
         decided = self._all_payments.filter(~chosen & (pl.col("_stream") == DECISIONS))
         if self.start:

@@ -19,12 +19,12 @@ from typing import Any, Final
 import polars as pl
 from deltalake import DeltaTable
 
+from fraud_assets.features.narrow import input_columns
 from fraud_assets.features.reading import Reading, needed_columns
 from fraud_assets.lake import Lake
 from fraud_core.errors import StartRefused
 from fraud_core.features import Epochs, FeatureSet
 from fraud_core.features.kernel import KERNEL_VERSION
-from fraud_core.features.offline import entity_inputs
 from fraud_core.features.order import up_to
 from fraud_core.features.plan import EntityPlan
 from fraud_core.features.starts import Start
@@ -36,7 +36,7 @@ OPEN_FOR: Final = timedelta(minutes=10)
 """Before the cut, events stay as they are: those that became known later may still belong between them."""
 KEPT_FOR: Final = timedelta(days=14)
 """Upkeep removes older snapshots."""
-_FORM: Final = 1
+_FORM: Final = 2
 """Of what a snapshot holds; raised when that changes its meaning."""
 _COMMIT_BYTES: Final = 64 << 20
 _TIME: Final = pl.Datetime("us", "UTC")
@@ -211,19 +211,10 @@ def snapshot_key(lake: Lake, features: FeatureSet, payments: DeltaTable) -> str:
     horizons = [(name, plan.rule.horizon_ms) for name, plan in features.plans.items()]
     # Parts are divided by polars' hash, which another version of it may compute otherwise.
     meaning = [_FORM, pl.__version__, KERNEL_VERSION, features.state_hash, contract.event_id, named, horizons]
-    text = json.dumps(
-        [*meaning, payments.metadata().id, [str(plan.numbers) for plan in features.plans.values()]]
-    )
+    kept = [str(plan.numbers) for plan in features.plans.values()]
+    held = [str(source) for name in features.plans for source in input_columns(features, name)]
+    text = json.dumps([*meaning, payments.metadata().id, kept, held])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def entity_columns(features: FeatureSet, schema: pl.Schema, name: str) -> list[str]:
-    """The columns of `transactions` that a fold of one entity kind needs."""
-    contract, plan = features.contract, features.plans[name]
-    fields = [source.field for source in entity_inputs(features, name)]
-    named = [contract.event_id, contract.event_time, plan.rule.field, *fields]
-    named += ["known_at", "_stream", "_shard", "_incarnation", "_offset", "_index", "_epoch", f"_seq_{name}"]
-    return [each for each in dict.fromkeys(named) if each in schema]
 
 
 def _check_epochs(said: Mapping[str, Any], now: Epochs, cut: Cut) -> None:

@@ -1,6 +1,6 @@
 """Rows on disk, by part: what a build cannot hold at once is put away a little at a time and read back part by part.
 
-A part's rows come back in the order in which they were added. Nothing here outlives the build: the folder goes with it, and
+A part's rows come back in the order in which they were added. They are written uncompressed: packing costs more than the bytes. Nothing here outlives the build: the folder goes with it, and
 what a killed build left goes with the next one. A folder is in use as long as somebody holds the lock on the file in it.
 """
 
@@ -118,7 +118,7 @@ class Spill:
         ).items():
             path = self._folder / f"{part}-{self._flushes}.arrow"
             try:
-                piece.write_ipc(path, compression="lz4")
+                piece.write_ipc(path, compression="uncompressed")
             except (OSError, pl.exceptions.PolarsError) as error:
                 raise _failed(self._folder, error) from error
             self._files.setdefault(int(str(part)), []).append(path)

@@ -30,6 +30,7 @@ from fraud_assets.features.reading import Reading, carried_columns, needed_colum
 from fraud_assets.features.snapshots import Keeper, Snapshot
 from fraud_assets.features.spill import Spill
 from fraud_core.features import FeatureSet
+from fraud_core.features.inputs import Frame
 
 _FEWEST_PARTS: Final = 4
 """Of an entity kind, where a snapshot is left: its parts serve later builds, of more events perhaps."""
@@ -113,8 +114,10 @@ class StreamedFeatures:
         rows, effects = settled
         self.folded += rows.height
         rows = self._by_chunk.placed(rows, self.reading.of_range)
-        self._by_chunk.add(rows)
-        self._by_entity.add(rows, effects)
+        frame = Frame(rows)
+        integers = {source: frame.column(source) for source in self.features.program.inputs}
+        self._by_chunk.add(rows, integers)
+        self._by_entity.add(rows, integers, effects)
 
     def _parts(self, rows: int, bytes_each: int) -> int:
         return max(1, -(-rows * bytes_each // self._memory))

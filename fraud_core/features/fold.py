@@ -31,6 +31,7 @@ of order statistics the row of `orders`, of high limbs the slot of the low ones,
 the event itself is left out."""
 ORDER_WINDOW, ORDER_INPUT, ORDER_FILTER = range(3)
 """Columns of `orders`, each a window's values kept sorted: index of the window, index of the number, filter or -1."""
+_FEWEST_PLACES = 16
 
 
 @njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
@@ -44,24 +45,39 @@ def clocks(starts: Any, times: Any) -> Any:
 
 
 @njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
-def local_codes(starts: Any, codes: Any) -> Any:
-    """Number the different values of each entity from 0, in order of appearance; -1 stays (null).
+def local_codes(starts: Any, hashes: Any) -> Any:
+    """Number the different values of each entity from 0, in order of appearance; NULL gets -1.
 
-    codes: int64[n] dense codes over all entities. Returns int32[n].
+    hashes: int64[n], equal where values are. Returns int32[n]. An entity's values stand in a table of twice as many places as it has events,
+    each at the first free place from the one that its hash names.
     """
-    local = np.full(len(codes), -1, np.int32)
-    owner = np.full(codes.max() + 1 if len(codes) else 0, -1, np.int64)
-    number = np.zeros(len(owner), np.int32)
+    local = np.full(len(hashes), -1, np.int32)
+    longest = 0
     for e in range(len(starts) - 1):
+        longest = max(longest, starts[e + 1] - starts[e])
+    size = _FEWEST_PLACES
+    while size < 2 * longest:
+        size *= 2
+    held = np.zeros(size, np.int64)
+    owner = np.full(size, -1, np.int32)
+    number = np.zeros(size, np.int32)
+    for e in range(len(starts) - 1):
+        size = _FEWEST_PLACES
+        while size < 2 * (starts[e + 1] - starts[e]):
+            size *= 2
         used = 0
         for i in range(starts[e], starts[e + 1]):
-            code = codes[i]
-            if code >= 0:
-                if owner[code] != e:
-                    owner[code] = e
-                    number[code] = used
-                    used += 1
-                local[i] = number[code]
+            if hashes[i] == NULL:
+                continue
+            place = (hashes[i] ^ (hashes[i] >> 15)) & (size - 1)
+            while owner[place] == e and held[place] != hashes[i]:
+                place = (place + 1) & (size - 1)
+            if owner[place] != e:
+                owner[place] = e
+                held[place] = hashes[i]
+                number[place] = used
+                used += 1
+            local[i] = number[place]
     return local
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numba import njit
 
 from fraud_core.features.plan import (
     NULL,
@@ -139,12 +140,7 @@ class Frame:
     def coded(self, field: str) -> tuple[Ints, list[str]]:
         """A field as text: per row the place of its value in the list of different ones, -1 for null."""
         if field not in self._coded:
-            text = self.events[field].cast(pl.String).rename("value")
-            different = text.unique().drop_nulls()
-            places = different.to_frame().with_row_index("place")
-            joined = text.to_frame().join(places, on="value", how="left", maintain_order="left")
-            codes = joined["place"].cast(pl.Int64).fill_null(-1).to_numpy()
-            self._coded[field] = codes, different.to_list()
+            self._coded[field] = _coded(self.events[field].cast(pl.String).rename("value"))
         return self._coded[field]
 
     def column(self, source: Input) -> Ints:
@@ -181,15 +177,51 @@ class Frame:
         table = np.array([*[convert(value) for value in different], NULL], np.int64)
         return table[codes]
 
-    def dense_hashes(self, source: Input) -> Ints:
-        """Numbers from 0 for the different hashes of a HASH input, -1 for null: equal hashes are one value."""
-        if source.field not in self.events.columns:
-            return np.full(self.events.height, -1, np.int64)
-        codes, different = self.coded(source.field)
-        _, dense = np.unique(
-            np.array([hash_text(value) for value in different], np.int64), return_inverse=True
-        )
-        return np.append(dense, -1)[codes]
+
+def _coded(text: pl.Series) -> tuple[Ints, list[str]]:
+    """See Frame.coded. Texts are told apart by their hashes, and compared once; by themselves only where two share a hash."""
+    codes, firsts = _numbered(_hashes(text), text.is_null().to_numpy())
+    different = text.gather(firsts)
+    places = pl.Series(codes)
+    if text.null_count():
+        places = places.set(places == -1, None)
+    if different.gather(places).eq_missing(text).all():
+        return codes, different.to_list()
+    different = text.unique().drop_nulls()
+    numbered = different.to_frame().with_row_index("place")
+    joined = text.to_frame().join(numbered, on="value", how="left", maintain_order="left")
+    return joined["place"].cast(pl.Int64).fill_null(-1).to_numpy(), different.to_list()
+
+
+def _hashes(text: pl.Series) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    return text.hash().to_numpy()
+
+
+@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
+def _numbered(hashes: Any, absent: Any) -> Any:
+    """Number the different hashes from 0, in order of appearance; -1 where absent. Returns int64[n] and where each first appears."""
+    size = 16
+    while size < 2 * len(hashes):
+        size *= 2
+    mask = np.uint64(size - 1)
+    first = np.full(size, -1, np.int64)
+    codes = np.full(len(hashes), -1, np.int64)
+    firsts = np.empty(len(hashes), np.int64)
+    different = 0
+    for i in range(len(hashes)):
+        if absent[i]:
+            continue
+        place = hashes[i] & mask
+        while first[place] >= 0 and hashes[first[place]] != hashes[i]:
+            place = (place + np.uint64(1)) & mask
+        if first[place] < 0:
+            first[place] = i
+            codes[i] = different
+            firsts[different] = i
+            different += 1
+        else:
+            codes[i] = codes[first[place]]
+    return codes, firsts[:different]
 
 
 def _ints(series: pl.Series) -> Ints:

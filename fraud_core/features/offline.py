@@ -80,15 +80,17 @@ def read_history(  # noqa: PLR0917
     epochs: Epochs | None = None,
     entity: str | None = None,
     effects: pl.DataFrame | None = None,
+    columns: dict[Input, Ints] | None = None,
 ) -> History:
     """Turn a frame of transactions, and the labels of some of them, into integers.
 
     With `entity` only into those that the folds and features of this one need; `events` may lack the other columns then.
-    `effects`: those of the labels (see `label_effects`), where they are known already.
+    `effects`: those of the labels (see `label_effects`), `columns`: the integers, where they are known already.
     """
     frame = Frame(events)
-    sources = features.program.inputs if entity is None else entity_inputs(features, entity)
-    columns = {source: frame.column(source) for source in sources}
+    if columns is None:
+        sources = features.program.inputs if entity is None else entity_inputs(features, entity)
+        columns = {source: frame.column(source) for source in sources}
     if effects is None:
         effects = (
             pl.DataFrame(schema=EFFECTS_SCHEMA)
@@ -274,7 +276,7 @@ def _stack(parts: list[Ints], size: int, dtype: type) -> Ints:
 
 
 def _local(history: History, ordered: Sorted, source: Input) -> Ints:
-    codes: Ints = local_codes(ordered.starts, history.frame.dense_hashes(source)[ordered.rows])
+    codes: Ints = local_codes(ordered.starts, history.columns[source][ordered.rows])
     return codes
 
 

@@ -104,7 +104,7 @@ def fold_on(history: History, plan: EntityPlan, rows: Ints, start: Start) -> Int
             plan, line, slice(0, len(line.ids)), newest, at, out, (nothing.reshape(0, 0), nothing, nothing)
         )
         return out[:, :-1]
-    values = [local_codes(line.starts, _dense(each)) for each in line.hashes]
+    values = [local_codes(line.starts, each) for each in line.hashes]
     tables = list_tables(plan)
     fold(
         line.starts, line.clock, line.numbers,
@@ -296,9 +296,3 @@ def _columns(plan: EntityPlan) -> dict[str, Any]:
 
 def _array(values: pl.Series, shape: tuple[int, ...], dtype: type) -> Any:
     return np.array(bytearray(b"".join(values.to_list())), np.uint8).view(dtype).reshape(shape)
-
-
-def _dense(hashes: Ints) -> Ints:
-    """Numbers from 0 for different hashes, -1 for none."""
-    different, dense = np.unique(hashes, return_inverse=True)
-    return dense - (1 if len(different) and different[0] == NULL else 0)

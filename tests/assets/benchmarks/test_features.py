@@ -15,7 +15,7 @@ from fraud_core.settings import PACKAGED_CONTRACTS
 
 KEYS = {
     "rows", "features", "cpu_s", "rows_per_s", "peak_rss_mib", "polars_rolling_cpu_s", "duckdb_cpu_s", "mismatches",
-    "transactions_per_redis_core_s", "online", "memory_mib", "streamed",
+    "transactions_per_redis_core_s", "online", "memory_mib", "streamed", "larger",
 }  # fmt: skip
 
 
@@ -51,12 +51,27 @@ def test_payments_that_do_not_fit_are_streamed_by_the_benchmark_too(tmp_path: Pa
 @pytest.mark.slow
 @pytest.mark.valkey
 def test_a_short_run_prints_every_figure() -> None:
-    small = ["--rows", "20000", "--accounts", "500", "--merchants", "100", "--at", "10", "--calls", "100"]
+    small = [
+        "--rows",
+        "20000",
+        "--accounts",
+        "500",
+        "--merchants",
+        "100",
+        "--at",
+        "10",
+        "--calls",
+        "100",
+        "--times",
+        "2",
+    ]
     done = CliRunner().invoke(app, ["features", *small, "--json"])
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout.strip().splitlines()[-1])
     assert set(found) >= KEYS
     assert found["mismatches"] == 0
+    assert found["larger"]["rows"] == 40_000
+    assert found["larger"]["cpu_per_payment_ratio"] > 0
     assert set(found["online"][0]) >= {
         "events_per_entity",
         "server_us",

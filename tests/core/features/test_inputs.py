@@ -3,11 +3,13 @@
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fraud_core.features import inputs
 from fraud_core.features.inputs import Frame, reader, time_ms
 from fraud_core.features.plan import NULL, VALUE_LIMIT, Input, InputKind
 
@@ -64,3 +66,14 @@ def test_a_field_that_is_missing_is_null() -> None:
 def test_times_count_from_utc() -> None:
     assert time_ms("1970-01-01T00:00:01.2349Z") == 1234
     assert time_ms(datetime(1970, 1, 1, 1, tzinfo=timezone(timedelta(hours=1)))) == 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(values=st.lists(st.none() | texts, max_size=40), buckets=st.sampled_from([1, 3, 2**63]))
+def test_texts_are_told_apart_whether_or_not_their_hashes_are(values: list[str | None], buckets: int) -> None:
+    hashed = inputs._hashes
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inputs, "_hashes", lambda text: hashed(text) % np.uint64(buckets))
+        codes, different = Frame(pl.DataFrame({"v": pl.Series(values, dtype=pl.String)})).coded("v")
+    assert [None if code < 0 else different[code] for code in codes] == values
+    assert len(different) == len({value for value in values if value is not None})
