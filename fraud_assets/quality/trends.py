@@ -19,6 +19,8 @@ _STEPS: Final = {
     "7d": timedelta(days=7),
 }
 _MOST_BINS = 90
+_GAP = 3
+"""Steps without a batch after which a line is not drawn on."""
 _RULES = 7
 _COLOURS = ("#c2410c", "#1d4ed8", "#0f766e", "#a16207", "#7e22ce", "#be185d", "#4d7c0f", "#94a3b8")
 
@@ -53,12 +55,22 @@ def refused_share(results: pl.DataFrame) -> bytes:
             .agg((pl.col("failed").sum() / pl.col("checked").sum()).alias("share"))
             .sort("at")
         )
-        axes.plot(line["at"].to_list(), line["share"].to_list(), "o-", ms=3, color=colour, label=stream)
-    axes.set(xlabel=f"judged at (UTC), per {every}", ylabel="share refused")
+        drawn = broken_at_gaps(line, every)
+        # Unclipped: a point at zero is a point, not half of one.
+        axes.plot(
+            drawn["at"].to_list(),
+            drawn["share"].to_list(),
+            "o-",
+            ms=3,
+            color=colour,
+            label=stream,
+            clip_on=False,
+        )
+    axes.set(xlabel=f"judged at (UTC), per {every}", ylabel="share refused", xlim=_span(results, every))
     axes.yaxis.set_major_formatter("{x:.2%}")
     axes.set_ylim(bottom=0)
     axes.tick_params(axis="x", labelrotation=25, labelsize=8)
-    axes.legend(loc="upper right")
+    axes.legend(loc="best")
     return png(figure)
 
 
@@ -83,12 +95,28 @@ def failures_by_rule(results: pl.DataFrame) -> bytes:
         if any(heights):
             axes.bar(times, heights, width=width, bottom=floor, color=colour, label=rule)
         floor = [low + height for low, height in zip(floor, heights, strict=True)]
-    axes.set(xlabel=f"judged at (UTC), per {every}", ylabel="violations")
+    axes.set(xlabel=f"judged at (UTC), per {every}", ylabel="violations", xlim=_span(results, every))
     axes.tick_params(axis="x", labelrotation=25, labelsize=8)
     if named:
         axes.legend(loc="upper left", fontsize=7)
         axes.set_ylim(top=max(floor) * (1.25 + 0.08 * len(named)))
     return png(figure)
+
+
+def broken_at_gaps(line: pl.DataFrame, every: str) -> pl.DataFrame:
+    """`at` and `share` with a point without a value in each longer time without batches: there is nothing to draw through."""
+    gaps = line.filter(pl.col("at").diff() > _GAP * _STEPS[every]).select(
+        pl.col("at") - _STEPS[every], pl.lit(float("nan")).alias("share")
+    )
+    return pl.concat([line, gaps]).sort("at")
+
+
+def _span(results: pl.DataFrame, every: str) -> tuple[datetime, datetime] | None:
+    """The times of all batches, so that both pictures show the same; None where there are none."""
+    first, last = results["judged_at"].min(), results["judged_at"].max()
+    if not isinstance(first, datetime) or not isinstance(last, datetime):
+        return None
+    return first - _STEPS[every], last + _STEPS[every]
 
 
 def step(results: pl.DataFrame) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -11,7 +12,7 @@ import redis
 
 from fraud_assets.ingestion import run_ingest
 from fraud_assets.lake import Lake, open_lake
-from fraud_assets.quality import results
+from fraud_assets.quality import results, trends
 from fraud_assets.quality.results import ANY, DATA_QUALITY, read_results, record_results
 from fraud_core.contracts import load_contracts
 from fraud_core.errors import CommitRefused
@@ -161,3 +162,17 @@ def test_results_survive_deaths_new_lives_of_the_log_and_mixed_batches(
             with redis.Redis.from_url(settings.redis_address) as client:
                 client.flushall()
     proved(open_lake(settings))
+
+
+def test_a_trend_is_not_drawn_through_a_time_without_batches() -> None:
+    start = datetime(2026, 9, 1, tzinfo=UTC)
+    minutes = [0, 1, 3, 30, 31]
+    line = pl.DataFrame(
+        {
+            "at": [start + timedelta(minutes=each) for each in minutes],
+            "share": [0.5, 0.4, 0.3, 0.0, 0.0],
+        }
+    )
+    drawn = trends.broken_at_gaps(line, "1m")
+    assert drawn["share"].is_nan().to_list() == [False, False, False, True, False, False]
+    assert drawn["at"].is_sorted()
