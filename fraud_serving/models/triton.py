@@ -81,19 +81,22 @@ class TritonBackend:
         return None
 
     async def mend(self) -> None:
-        """Bring back what was loaded before and does not answer now; returns soon when all is well."""
+        """Bring back what was loaded before and does not answer now; returns soon when all is well, or nobody answers."""
         for version, bundle in list(self._bundles.items()):
             if self.health(version) is None:
                 continue
             try:
                 await self._bring_up(bundle)
-            except (BackendFailed, SpearheadError) as error:
+            except SpearheadError as error:
                 self._ready.discard(version)
                 self._problem = error.code if isinstance(error, BackendFailed) else FAILED
                 log.debug("Triton at %s does not serve %s yet: %s", self._address, version, error)
-                return
-            log.info("Triton at %s serves %s", self._address, version)
-        self._breaker.succeeded()
+                if self._problem == UNREACHABLE:
+                    return
+            else:
+                log.info("Triton at %s serves %s", self._address, version)
+        if self._ready or not self._bundles:  # those that did not answer were asked: what is ready now, is
+            self._breaker.succeeded()
 
     async def unload(self, version: str) -> None:
         self._ready.discard(version)

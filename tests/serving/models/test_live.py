@@ -127,3 +127,30 @@ def test_a_champion_that_cannot_be_put_into_tritons_repository_scores_in_process
         assert json.loads(outcome.content)["backend"] == "triton"
 
     with_runtime(triton_settings, body)
+
+
+@pytest.mark.triton
+@pytest.mark.usefixtures("triton")
+def test_a_version_that_triton_cannot_be_given_again_keeps_no_other_out_of_it(
+    triton_settings: Settings, with_runtime: Any
+) -> None:
+    second = make_bundle(triton_settings.bundles_path, seed=2)
+
+    async def body(runtime: Runtime) -> None:
+        first = runtime.models.current.champion
+        assert first is not None
+        assert runtime.remote is not None
+        release(triton_settings, second)
+        await runtime.models.refresh()
+        for version in (first.version, second.version):  # as a restart of Triton leaves it
+            await runtime.remote._client.unload_model(version)
+        runtime.remote._ready.clear()
+        while not runtime.remote._breaker.is_open:
+            runtime.remote._breaker.failed()
+        tamper(first.bundle)
+        await runtime.remote.mend()
+        [outcome] = await score(runtime, event())
+        assert json.loads(outcome.content)["backend"] == "triton"
+        assert runtime.remote.health(first.version) == "triton_not_loaded"
+
+    with_runtime(triton_settings, body)
