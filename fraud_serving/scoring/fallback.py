@@ -85,6 +85,8 @@ def load_fallback(
 
 
 def _rules(path: Path, items: Any, section: str, types: Mapping[str, str]) -> tuple[Rule, ...]:
+    if not isinstance(items, list | None):
+        raise ServingError(f"{path}: {section} was expected to be a list; found {items!r:.200}.")
     rules = []
     for number, item in enumerate(items or [], start=1):
         where = f"{path}: {section}, item {number}"
