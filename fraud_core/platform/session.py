@@ -80,7 +80,7 @@ def running_platform(
     ]
     prepare_home(settings)
     supervisor = Supervisor(settings.home_path, settings.host, services, progress.service)
-    with stop_on_signals(supervisor.hurry), supervisor:
+    with stop_on_signals(supervisor.hurry, supervisor.stopping), supervisor:
         for command in EXPECTED_COMMANDS:
             if command not in offered_commands():
                 progress.console.print(f"  [yellow]`spearhead {command}` is not installed and is left out[/]")

@@ -15,13 +15,18 @@ class StopRequested(BaseException):  # like KeyboardInterrupt: no `except Except
 
 
 @contextmanager
-def stop_on_signals(hurry: Callable[[], None]) -> Iterator[None]:
-    """Within, the first signal raises StopRequested in the main thread; each later one calls `hurry` instead."""
+def stop_on_signals(
+    hurry: Callable[[], None], stopping: Callable[[], bool] = lambda: False
+) -> Iterator[None]:
+    """Within, the first signal raises StopRequested in the main thread; each later one calls `hurry` instead.
+
+    So does the first one where `stopping` says that everything is being stopped already, which it must not interrupt.
+    """
     requested = False
 
     def handle(number: int, _frame: FrameType | None) -> None:
         nonlocal requested
-        if requested:
+        if requested or stopping():
             hurry()
             return
         requested = True

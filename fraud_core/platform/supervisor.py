@@ -131,6 +131,10 @@ class Supervisor:
         self._state = None
         self._cleanup.close()
 
+    def stopping(self) -> bool:
+        """Whether everything is being stopped, or was."""
+        return self._ending.is_set()
+
     def hurry(self) -> None:
         """While stopping: wait for nobody any longer."""
         self._hurry.set()

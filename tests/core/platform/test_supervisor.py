@@ -18,6 +18,7 @@ from fraud_core.errors import PlatformError, PortInUse
 from fraud_core.platform.ending_runs import EndRuns
 from fraud_core.platform.process import sweep
 from fraud_core.platform.service import Port, Service
+from fraud_core.platform.signals import stop_on_signals
 from fraud_core.platform.state import read_state
 from fraud_core.platform.supervisor import Supervisor
 
@@ -95,6 +96,27 @@ def test_a_service_is_told_before_it_is_ended_while_those_it_depends_on_still_ru
         supervisor.start()
         assert not answered
     assert len(answered) == 2
+
+
+def test_a_signal_while_everything_is_stopped_hurries_it_and_interrupts_nothing(
+    home: Path, http_service: MakeService
+) -> None:
+    hurried: list[bool] = []
+
+    def interrupted(asked: Callable[[], bool]) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        hurried.append(eventually(asked))
+
+    log = http_service("log")
+    supervisor = Supervisor(
+        home, "127.0.0.1", [log, replace(http_service("scorer", "log"), farewell=interrupted)]
+    )
+    with stop_on_signals(supervisor.hurry, supervisor.stopping), supervisor:
+        supervisor.start()
+        servers = [each.pid for each in read_state(home).services]
+    assert hurried == [True]
+    assert not any(alive(pid) for pid in servers)
+    assert read_state(home) is None
 
 
 def test_a_dagster_that_is_gone_does_not_hold_up_the_stop(free_ports: list[int]) -> None:
