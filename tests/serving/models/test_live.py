@@ -1,6 +1,7 @@
 """Following the aliases when what they name is bad."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,15 @@ def tamper(bundle: Bundle) -> bytes:
     path.chmod(0o644)
     path.write_bytes(sound[:-1] + b"x")
     return sound
+
+
+async def mended(runtime: Runtime, bundle: Bundle) -> None:
+    """Until Triton serves a version again; on a busy machine a proof may take too long the first time."""
+    assert runtime.remote is not None
+    deadline = time.monotonic() + 60
+    while runtime.remote.health(bundle.version) is not None:
+        assert time.monotonic() < deadline
+        await runtime.remote.mend()
 
 
 def test_a_bad_champion_at_the_start_leaves_the_previous_model_to_answer_until_it_is_mended(
@@ -122,7 +132,7 @@ def test_a_champion_that_cannot_be_put_into_tritons_repository_scores_in_process
         await runtime.remote.mend()  # and again in vain
 
         in_the_way.unlink()
-        await runtime.remote.mend()
+        await mended(runtime, second)
         [outcome] = await score(runtime, event())
         assert json.loads(outcome.content)["backend"] == "triton"
 
@@ -148,7 +158,7 @@ def test_a_version_that_triton_cannot_be_given_again_keeps_no_other_out_of_it(
         while not runtime.remote._breaker.is_open:
             runtime.remote._breaker.failed()
         tamper(first.bundle)
-        await runtime.remote.mend()
+        await mended(runtime, second)
         [outcome] = await score(runtime, event())
         assert json.loads(outcome.content)["backend"] == "triton"
         assert runtime.remote.health(first.version) == "triton_not_loaded"

@@ -14,6 +14,7 @@ import redis
 from fraud_core.features.handover import gate_key
 from fraud_core.settings import Settings
 from fraud_serving.runtime import Runtime
+from fraud_serving.scoring import store
 from tests.serving.samples import event
 from tests.serving.scoring.test_scorer import decisions, score
 
@@ -119,8 +120,9 @@ def test_a_redis_that_hangs_costs_no_more_than_the_deadline(serving: Settings) -
 
 
 def test_a_payment_without_a_state_that_a_rebuild_holds_is_answered_by_its_deadline_and_logged_later(
-    serving: Settings,
+    serving: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(store, "HOLD_S", 60.0)  # not before this test is done with it
     own, item = serving.changed(deadline_ms=int(DEADLINE_S * 1000)), event()
 
     async def body(client: redis.Redis) -> None:
