@@ -60,8 +60,10 @@ def ingest(
 def state_command(
     losses: Annotated[
         str,
-        typer.Option(help="Which losses, in turn: wiped, restarted_empty, failed_over; separated by commas."),
-    ] = "wiped,restarted_empty,failed_over",
+        typer.Option(
+            help="Which losses, in turn: wiped, restarted_empty, failed_over, evicted; separated by commas."
+        ),
+    ] = "wiped,restarted_empty,failed_over,evicted",
     rate: Annotated[float, typer.Option(help="Requests a second.", min=1)] = 40.0,
     calm: Annotated[float, typer.Option(help="Seconds of traffic between two acts.", min=0.5)] = 3.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")] = False,

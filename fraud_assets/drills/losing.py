@@ -10,10 +10,12 @@ import redis
 from fraud_core.errors import PlatformError
 from fraud_core.log.valkey import start_valkey
 
-LOSSES: Final = ("wiped", "restarted_empty", "failed_over")
+LOSSES: Final = ("wiped", "restarted_empty", "failed_over", "evicted")
 _LATE_S: Final = 30.0
 _ACKNOWLEDGED: Final = 10
 """Decisions that a fail-over loses at least."""
+_EVICTED: Final = 20
+"""Keys that an eviction takes at least."""
 
 
 class LosingServer:
@@ -31,6 +33,8 @@ class LosingServer:
         """Bring about one of LOSSES. `acknowledged`: how many decisions were answered as logged so far."""
         if loss == "failed_over":
             return self._failed_over(acknowledged)
+        if loss == "evicted":
+            return self._evicted()
         return self._wiped() if loss == "wiped" else self._restarted_empty()
 
     def _wiped(self) -> float:
@@ -62,6 +66,17 @@ class LosingServer:
         self._kill()
         replica.stop()  # its address becomes the primary's, as behind a proxy: started again there, on its own file
         self._server = start_valkey(replica.data_dir, self.port)
+        return time.monotonic()
+
+    def _evicted(self) -> float:
+        """Somebody lets the server evict what has a time to live, entities' states among it, while it is full, and mends that again."""
+        with redis.Redis(port=self.port) as client:
+            before = client.info("stats")["evicted_keys"]
+            client.config_set("maxmemory-policy", "volatile-lru")
+            client.config_set("maxmemory", 1)
+            _wait(lambda: client.info("stats")["evicted_keys"] >= before + _EVICTED, "keys are evicted")
+            client.config_set("maxmemory", 0)
+            client.config_set("maxmemory-policy", "noeviction")
         return time.monotonic()
 
     def _kill(self) -> None:

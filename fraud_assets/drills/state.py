@@ -1,8 +1,8 @@
 """The drill of the online state: Redis loses it while payments are scored over HTTP, and every vector served is recomputed.
 
-A Valkey, a lake and a scoring service of the drill's own; the service is the real one, a process of its own. Three losses in
-turn: FLUSHALL; the server killed and restarted without its file; a fail-over to a replica that lacks the last second. After
-each the state is rebuilt under traffic. At the end the log is ingested and every decision's vector compared, bit for bit.
+A Valkey, a lake and a scoring service of the drill's own; the service is the real one, a process of its own. Four losses in
+turn: FLUSHALL; the server killed and restarted without its file; a fail-over to a replica that lacks the last second; keys
+evicted for want of memory. After each the state is rebuilt under traffic. At the end the log is ingested and every decision's vector compared, bit for bit.
 """
 
 import asyncio

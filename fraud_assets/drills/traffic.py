@@ -25,15 +25,19 @@ class Traffic:
         return sum(bool(answer["logged"]) for answer in list(self.answers.values()))
 
     async def run(self, http: httpx.AsyncClient) -> None:
-        """Send until cancelled."""
+        """Send until cancelled, then wait for the answers to what was sent: none of it is without one for that reason."""
         sending: set[asyncio.Task[None]] = set()
         number = 1000
-        while True:
-            task = asyncio.create_task(self._send(http, payment(self._contracts, number, datetime.now(UTC))))
-            sending.add(task)
-            task.add_done_callback(sending.discard)
-            number += 1
-            await asyncio.sleep(1 / self._rate)
+        try:
+            while True:
+                body = payment(self._contracts, number, datetime.now(UTC))
+                task = asyncio.create_task(self._send(http, body))
+                sending.add(task)
+                task.add_done_callback(sending.discard)
+                number += 1
+                await asyncio.sleep(1 / self._rate)
+        finally:
+            await asyncio.gather(*sending)
 
     async def _send(self, http: httpx.AsyncClient, body: dict[str, Any]) -> None:
         self.sent += 1

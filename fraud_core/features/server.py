@@ -1,11 +1,17 @@
 """What the Redis that holds the online state says of itself: whether it may forget, and how much its death can cost."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from redis.exceptions import RedisError
+
+from fraud_core.features.wire import exchange_async
+
 INFO_SECTIONS: Final = ("server", "memory", "stats", "persistence", "replication", "cluster")
 
+_EVICTED_KEYS: Final = re.compile(rb"evicted_keys:(\d+)")
 _LOSES: Final = {
     "always": "nothing that was acknowledged, as far as the server's disk keeps its promise",
     "everysec": "at most the last second",
@@ -55,8 +61,9 @@ class ServerFacts:
         )
 
     def evicted_since(self, run_id: str, evicted: int) -> int:
-        """Keys evicted since these facts were noted; in another life of the server, all that it evicted."""
-        return self.evicted - evicted if run_id == self.run_id else self.evicted
+        """Keys evicted since these facts were noted; in another life of the server, or since CONFIG RESETSTAT, all that it counts."""
+        same = run_id == self.run_id and evicted <= self.evicted
+        return self.evicted - evicted if same else self.evicted
 
     def durability(self) -> dict[str, Any]:
         """What is promised of an answer that says `logged: true`, for whoever asks."""
@@ -92,3 +99,12 @@ async def read_facts_async(client: Any) -> ServerFacts:
     except ResponseError:
         fsync = None
     return ServerFacts.of(info, fsync)
+
+
+async def evicted_keys_async(client: Any) -> int:
+    """Keys that the server evicted in this life: one cheap question. Raises RedisError."""
+    [stats] = await exchange_async(client, [("INFO", "stats")])
+    if isinstance(stats, RedisError):
+        raise stats
+    found = _EVICTED_KEYS.search(stats) if isinstance(stats, bytes) else None
+    return int(found[1]) if found else 0

@@ -188,11 +188,17 @@ class Store:
             return StoreUnavailable(STATE_UNAVAILABLE, str(error))
 
     async def _apply(self, events: Sequence[tuple[dict[str, Any], str]]) -> list[Applied]:
-        """Apply events; asked a second time when the first answer was lost, for the update may have been made."""
+        """Apply events; asked a second time when the first answer was lost, for the update may have been made.
+
+        An entity whose first update this is had no state, and what is evicted has none: that is looked into before it is believed.
+        """
         try:
-            return await self._state.apply_many(events)
+            applied = await self._state.apply_many(events)
         except (RedisConnectionError, RedisTimeoutError):
-            return await self._state.apply_many(events)
+            applied = await self._state.apply_many(events)
+        if any(1 in each.seqs.values() for each in applied):
+            await self._watch.demand_unevicted()
+        return applied
 
     async def read(self, entity: str, id: str, as_of_ms: int) -> EntityFeatures:
         """The features of one entity, see AsyncOnlineState.read. Raises StateError."""

@@ -3,12 +3,13 @@
 A state that lacks acknowledged updates is withdrawn at once, for everybody: no state is better than one that is wrong.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from fraud_core.errors import StateError, StateLost
 from fraud_core.features import AsyncOnlineState
-from fraud_core.features.handover import close_commands, withdraw_command
-from fraud_core.features.server import ServerFacts, read_facts_async
+from fraud_core.features.handover import close_commands, lost_key, withdraw_command
+from fraud_core.features.server import ServerFacts, evicted_keys_async, read_facts_async
 from fraud_core.features.wire import exchange_async
 from fraud_serving.scoring import metrics
 from fraud_serving.scoring.claims import Claims
@@ -45,17 +46,21 @@ class StateWatch:
             await self._close_gates(claims.shards)
             self.has_state, self._had_state, self._lost = True, True, False
         except StateLost as error:
-            self.forget(str(error), lost=self._had_state)
-            raise
+            told = await self._told(error)
+            self.forget(str(told), lost=self._had_state)
+            raise told from error
         except StateError as error:
             self.forget(str(error), lost=self._lost)
             raise
 
     def forget(self, problem: str, *, lost: bool) -> None:
-        """There is no state to apply to; `lost`: there was one."""
+        """There is no state to apply to; `lost`: there was one. Of one loss the first words stand: who comes after finds nothing, and
+        not why."""
         if lost and not self._lost:
             metrics.STATE_LOSSES.inc()
-        self.problem, self.has_state, self._lost = problem, False, lost
+        if not (lost and self._lost and self.problem):
+            self.problem = problem
+        self.has_state, self._lost = False, lost
 
     def no_state(self) -> StoreUnavailable:
         """What is said while there is none."""
@@ -65,10 +70,25 @@ class StateWatch:
     async def withdraw(self, epoch: int, reason: str) -> None:
         """End an epoch that lacks what was acknowledged. Raises StateLost."""
         await exchange_async(self._client, [withdraw_command(self._state.calls.epoch_key, epoch, reason)])
-        raise StateLost(
-            f"The online state of epoch {epoch} cannot be trusted: {reason}. Run `spearhead state rebuild`; the sensor "
-            "rebuild_lost_state does so by itself."
-        )
+        raise _withdrawn(reason)
+
+    async def _told(self, loss: StateLost) -> StateLost:
+        """The same loss with its reason, where there is an epoch no more because somebody withdrew it."""
+        reason = await self._client.get(lost_key(self._state.calls.epoch_key))
+        return _withdrawn(reason.decode()) if reason else loss
+
+    async def demand_unevicted(self) -> None:
+        """Asked about an update of an entity that had no state: it is new, or its state was evicted since the last look.
+
+        Raises StateLost, the epoch withdrawn, where keys were evicted since it was built, or RedisError.
+        """
+        if (
+            self.facts is None or self.facts.cluster
+        ):  # of a cluster, the regular look sees what there is to see
+            return
+        facts = replace(self.facts, evicted=await evicted_keys_async(self._client))
+        if evicted := facts.evicted_since(*self._state.built_on):
+            await self.withdraw(self._state.epoch(), f"{evicted} keys were evicted")
 
     async def _epoch_changed(self) -> bool:
         epoch = await self._client.get(self._state.calls.epoch_key)
@@ -90,3 +110,10 @@ class StateWatch:
             await self.withdraw(epoch, f"{missing} acknowledged decisions are gone from the log")
         elif evicted := facts.evicted_since(*self._state.built_on):
             await self.withdraw(epoch, f"{evicted} keys were evicted")
+
+
+def _withdrawn(reason: str) -> StateLost:
+    return StateLost(
+        f"The online state was withdrawn, for it cannot be trusted: {reason}. Run `spearhead state rebuild`; the sensor "
+        "rebuild_lost_state does so by itself."
+    )

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from fraud_assets.online_state import StateBuild, rebuild_state
 from fraud_core.errors import SpearheadError, StateError
 from fraud_core.features import sweep_epochs
 from fraud_core.features.handover import gate_key
+from fraud_core.features.server import ServerFacts
 from fraud_core.log import open_log
 from fraud_core.settings import Settings, load_settings
 from fraud_serving.runtime import Runtime
@@ -277,6 +279,54 @@ def test_a_server_that_may_evict_is_refused_and_noticed_while_running(
         assert runtime.readiness().missing.keys() <= {"model"}
 
     with_runtime(alive, body)
+
+
+def test_a_state_that_was_evicted_is_missed_by_the_first_payment_that_looks_for_it(
+    alive: Settings, with_runtime: Any
+) -> None:
+    async def body(runtime: Runtime) -> None:
+        [outcome] = await score(runtime, payment(1))
+        before = json.loads(outcome.content)["fallback_reason"]
+        with redis.Redis.from_url(alive.redis_address) as client:
+            evicted = client.info("stats")["evicted_keys"]
+            client.config_set("maxmemory-policy", "volatile-lru")
+            client.config_set("maxmemory", 1)
+            try:
+                deadline = time.monotonic() + 30
+                while client.info("stats")["evicted_keys"] == evicted or list(
+                    client.scan_iter("spearhead:1:{*")
+                ):
+                    assert time.monotonic() < deadline
+            finally:
+                client.config_set("maxmemory", 0)
+                client.config_set("maxmemory-policy", "noeviction")
+        # Two at once, before the background has looked again: neither is scored with an empty past.
+        outcomes = await asyncio.gather(score(runtime, payment(2)), score(runtime, payment(3)))
+        assert before == "no_model"
+        for [outcome] in outcomes:
+            assert json.loads(outcome.content)["fallback_reason"] == "state_lost"
+        assert "keys were evicted" in runtime.readiness().missing["state"]
+        await asyncio.to_thread(rebuild, alive)
+        await runtime.store.tend()
+        [outcome] = await score(runtime, payment(4))
+        assert json.loads(outcome.content)["fallback_reason"] == "no_model"
+
+    try:
+        with_runtime(alive, body)
+    finally:
+        with redis.Redis.from_url(alive.redis_address) as client:
+            client.config_resetstat()  # for what comes after on this server, nothing was evicted
+
+
+def test_evictions_are_counted_from_when_they_were_noted() -> None:
+    def now(run_id: str, evicted: int) -> ServerFacts:
+        return ServerFacts.of({"run_id": run_id, "evicted_keys": evicted}, None)
+
+    assert now("one", 7).evicted_since("one", 7) == 0
+    assert now("one", 9).evicted_since("one", 7) == 2
+    assert now("two", 3).evicted_since("one", 7) == 3  # another life of the server
+    assert now("one", 0).evicted_since("one", 7) == 0  # its statistics were reset
+    assert now("one", 2).evicted_since("one", 7) == 2
 
 
 def test_a_fence_that_is_too_short_leaves_the_old_state_in_force(
