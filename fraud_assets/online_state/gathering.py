@@ -2,6 +2,10 @@
 
 The same rows as `fraud_assets.lake.read_history` gives, without ever holding them all: payments and labels are put away by the
 payment's id, so that copies and labels meet in a part; from there payments go on to their entities.
+
+A build of features puts away by id too (fraud_assets/features/by_id.py), and the two stay apart: there a payment goes on to one pass
+over its entities, as integers and with its turn, from a snapshot perhaps; here its rows and labels stay on shelves as the lake has them,
+to be found again by key, in the order of their rows.
 """
 
 from collections.abc import Iterator
