@@ -9,6 +9,7 @@ import helm_python as helm
 import kubernetes_validate
 import pytest
 import yaml
+from pydantic import SecretStr
 
 from fraud_core.settings import Settings
 
@@ -23,7 +24,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "redis": {"tls": {"existingSecret": "redis-tls"}},
         "kafka": {
             "existingSecret": "kafka",
-            "tls": {"existingSecret": "kafka-tls", "clientCertificate": True},
+            "tls": {"existingSecret": "kafka-tls", "clientCertificate": True, "keyPassword": True},
         },
         "lake": {
             "uri": "s3://lake/spearhead",
@@ -108,6 +109,7 @@ def test_every_manifest_is_valid_kubernetes(chart: helm.Chart, variant: str, ver
         {"redis": {"existingSecret": ""}},
         {"redis": {"tls": {"existingSecret": "ca", "clientCert": True}}},
         {"kafka": {"tls": {"existingSecret": "", "clientCertificate": True}}},
+        {"kafka": {"tls": {"existingSecret": "ca", "keyPassword": True}}},  # of which key?
         {"lake": {"uri": "ftp://lake"}},
         {"serving": {"resources": {"limit": {"cpu": "1"}}}},
         {"settings": {"SPEARHEAD_SEED": "1"}},
@@ -142,6 +144,29 @@ def test_a_setting_that_the_chart_renders_itself_is_refused(chart: helm.Chart) -
         if name not in own:
             with pytest.raises(helm.HelmError, match=f"settings.{name} would be set twice"):
                 rendered(chart, VARIANTS["everything"] | {"settings": {name: "x"}})
+
+
+def test_no_secret_gets_into_the_config_map(chart: helm.Chart) -> None:
+    secret = [name for name, field in Settings.model_fields.items() if field.annotation is SecretStr]
+    assert {"redis_key_password", "kafka_key_password", "kafka_password"} <= set(secret)
+    for name in secret:
+        with pytest.raises(helm.HelmError, match=f"settings.{name} would be set twice"):
+            rendered(chart, {"settings": {name: "x"}})
+
+
+def test_the_password_of_a_key_is_read_from_the_secret_that_holds_the_key(chart: helm.Chart) -> None:
+    values = {
+        store: {"tls": {"existingSecret": f"{store}-tls", "clientCertificate": True, "keyPassword": True}}
+        for store in ("redis", "kafka")
+    }
+    documents = rendered(chart, values)
+    run = container_context(documents)["k8s"]["run_k8s_config"]["container_config"]
+    told = [spec["containers"][0] for spec in pod_specs(documents)]
+    for container in (run, *(each for each in told if "envFrom" in each)):
+        sources = {each["name"]: each.get("valueFrom", {}).get("secretKeyRef") for each in container["env"]}
+        for store in ("redis", "kafka"):
+            expected = {"name": f"{store}-tls", "key": "tls.password"}
+            assert sources[f"SPEARHEAD_{store.upper()}_KEY_PASSWORD"] == expected
 
 
 def test_a_triton_outside_of_the_chart_can_be_set(chart: helm.Chart) -> None:

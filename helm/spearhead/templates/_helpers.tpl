@@ -60,6 +60,17 @@ capabilities:
       name: {{ . }}
       key: password
 {{- end }}
+{{- range $store := list "redis" "kafka" }}
+{{- with (get $.Values $store).tls }}
+{{- if .keyPassword }}
+- name: SPEARHEAD_{{ upper $store }}_KEY_PASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ .existingSecret }}
+      key: tls.password
+{{- end }}
+{{- end }}
+{{- end }}
 {{- with .Values.lake.s3.existingSecret }}
 - name: SPEARHEAD_S3_ACCESS_KEY
   valueFrom:
