@@ -1,7 +1,7 @@
 """Is the online state what a fold of the history gives? A sample of entities, or all, compared slot by slot.
 
-The fold's state is written to a scratch epoch and read by the same read-only function as the live one, so the comparison
-does not depend on how states lie in bytes. Under traffic the live state is read first; the history is then followed on the
+The fold's state is written to a scratch namespace, each run's own, and read by the same read-only function as the live one, so
+the comparison does not depend on how states lie in bytes. Under traffic the live state is read first; the history is then followed on the
 log and cut at the seq that was read. What cannot be brought to the same seq is looked at again once a payment on its way must have
 been logged: where the seq has moved on it is in flight; where it has not, the state holds something that no decision logged.
 """
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 import polars as pl
 from redis.exceptions import RedisError
@@ -33,13 +34,16 @@ from fraud_core.features import (
     up_to,
     write_states,
 )
+from fraud_core.features.calls import StateCalls
 from fraud_core.features.layout import GRACE_MS, life_ms
 from fraud_core.features.wire import exchange
 from fraud_core.log import Log, Shard
 from fraud_core.settings import Settings
 
 SCRATCH = 0
-"""No rebuild ever gets this number; its keys are deleted after each comparison and swept with abandoned epochs."""
+"""The epoch of folded states. Their namespace keeps them apart from every state, and from those of another run."""
+SCRATCH_LIFE_S = 600
+"""Scratch keys are deleted after each comparison; where the process was killed, they expire so soon after."""
 _BATCH = 500
 _NAMED = 20
 SETTLES = 3
@@ -94,6 +98,8 @@ class _Verify:
         self.settings, self.lake, self.log, self.contracts, self.state = settings, lake, log, contracts, state
         self.features, self.client = state.features, state.client
         self.proof = StateProof(state.epoch())
+        # No number follows the namespace, so that no sweep of epochs takes these keys for a state's.
+        self.scratch = StateCalls(state.features, f"{settings.namespace}:verify:{uuid4().hex}")
 
     def run(self, sample: int, seed: int) -> StateProof:
         """Compare, then look once more at what was in flight."""
@@ -189,7 +195,7 @@ class _Verify:
 
     def _compare(self, history: LiveHistory, tail: Tail, entity: str, ids: list[str]) -> dict[str, int]:
         """Compare some entities; returns those whose live state was ahead of the log, with its seq."""
-        online = list(self._read(self.proof.epoch, entity, ids))
+        online = list(self._read(self.state.calls, self.proof.epoch, entity, ids))
         self._follow(history, tail)
         upto = {each.id: each.seq for each in online if each.seen}
         scratch = self._scratch(history, entity, upto, ids)
@@ -210,11 +216,11 @@ class _Verify:
     def _scratch(
         self, history: LiveHistory, entity: str, upto: dict[str, int], ids: list[str]
     ) -> list[EntityFeatures]:
-        namespace = self.settings.namespace
-        items = list(history.touched(namespace, entity, set(ids), (self.proof.epoch, upto)))
+        states = history.touched(self.scratch.namespace, entity, set(ids), (self.proof.epoch, upto))
+        items = [item._replace(life_s=SCRATCH_LIFE_S) for item in states]
         try:
             write_states(self.client, items)
-            folded = list(self._read(SCRATCH, entity, ids))
+            folded = list(self._read(self.scratch, SCRATCH, entity, ids))
         finally:
             exchange(self.client, [("UNLINK", item.key) for item in items])
         unequal = {each.id for each in folded if each.seen and each.seq != upto.get(each.id, each.seq)}
@@ -223,8 +229,7 @@ class _Verify:
         uncounted = history.uncounted(entity, unequal, (self.proof.epoch, upto), self._late)
         return [replace(each, seq=each.seq - uncounted.get(each.id, 0)) for each in folded]
 
-    def _read(self, epoch: int, entity: str, ids: list[str]) -> Iterator[EntityFeatures]:
-        calls = self.state.calls
+    def _read(self, calls: StateCalls, epoch: int, entity: str, ids: list[str]) -> Iterator[EntityFeatures]:
         replies = exchange(self.client, [calls.read_command(epoch, entity, id, 0) for id in ids])
         for id, reply in zip(ids, replies, strict=True):
             if isinstance(reply, RedisError):

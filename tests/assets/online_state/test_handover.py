@@ -11,13 +11,14 @@ from typer.testing import CliRunner
 from fraud_assets.ingestion import run_ingest
 from fraud_assets.ingestion.failpoint import STATE_FAILPOINTS
 from fraud_assets.lake import Lake
-from fraud_assets.online_state import StateBuild, rebuild_state, sweep_abandoned
+from fraud_assets.online_state import StateBuild, rebuild_state, sweep_abandoned, verify
 from fraud_assets.online_state.condition import lost_state
 from fraud_assets.online_state.status import state_status
-from fraud_assets.online_state.verify import verify_state
+from fraud_assets.online_state.verify import SCRATCH_LIFE_S, StateProof, verify_state
 from fraud_core.cli import app
 from fraud_core.errors import StateError
-from fraud_core.features import FeatureSet, OnlineState
+from fraud_core.features import FeatureSet, OnlineState, write_states
+from fraud_core.features.final_states import Item
 from fraud_core.features.handover import Fence, Handover, gate_key
 from fraud_core.features.moment import moment_text
 from fraud_core.log import Log
@@ -135,6 +136,31 @@ def test_a_changed_entity_is_found_and_named(
     )
     partly = verify_state(settings, lake, log, *declared, sample=3)
     assert 0 < partly.compared <= 12
+
+
+def test_comparisons_that_meet_keep_out_of_each_others_way(
+    settings: Settings, lake: Lake, log: Log, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rebuild(settings, lake, log)
+    mine = client.keys("*")
+    proofs: list[StateProof] = []
+
+    def compared() -> None:
+        proofs.append(verify_state(settings, lake, log, *declarations(settings), sample=5))
+
+    def write_and_be_met(connection: Any, items: list[Item]) -> None:
+        write_states(connection, items)
+        assert all(
+            0 < client.ttl(item.key) <= SCRATCH_LIFE_S for item in items
+        )  # also where the process is killed
+        sweep_abandoned(settings, declarations(settings)[1])
+        monkeypatch.setattr(verify, "write_states", write_states)
+        compared()
+
+    monkeypatch.setattr(verify, "write_states", write_and_be_met)
+    compared()
+    assert [(proof.differences, proof.compared > 0) for proof in proofs] == [([], True)] * 2
+    assert set(client.keys("*")) <= set(mine)
 
 
 def test_status_says_what_there_is_and_no_more(
