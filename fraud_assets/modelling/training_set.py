@@ -166,6 +166,20 @@ def latest_labels(labels: pl.LazyFrame, trained_at: datetime, roles: Roles) -> p
     )
 
 
+def first_decisions(decisions: pl.LazyFrame, event_id: str) -> pl.LazyFrame:
+    """Event id and `decision` of each payment, as it was first decided: that answer is the one that its payer met.
+
+    A payment is decided again where the online state was wiped in between. decisions: rows of that table, in any order.
+    """
+    order = ("known_at", "_shard", "_incarnation", "_offset", "_index")
+    return (
+        decisions.select(event_id, "decision", *order)
+        .sort(order)
+        .unique(event_id, keep="first", maintain_order=True)
+        .select(event_id, "decision")
+    )
+
+
 def feature_matrix(frame: pl.DataFrame, feature_names: Sequence[str]) -> npt.NDArray[np.float32]:
     """Columns of a frame as float32 [rows, features], row-major as models read it; null is NaN."""
     matrix = np.empty((len(frame), len(feature_names)), dtype=np.float32)

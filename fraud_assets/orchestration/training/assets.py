@@ -13,7 +13,7 @@ from fraud_assets.modelling import plots
 from fraud_assets.modelling.assembly import Judgement, assemble_bundle, judge_candidate, roles_of
 from fraud_assets.modelling.gate import gate
 from fraud_assets.modelling.training import Parameters, TrainedModel, train
-from fraud_assets.modelling.training_set import SPLITS, TrainingSet, select_training_rows
+from fraud_assets.modelling.training_set import SPLITS, TrainingSet, first_decisions, select_training_rows
 from fraud_assets.modelling.workspace import (
     load_model,
     load_training_set,
@@ -65,9 +65,8 @@ def training_set(context: dg.AssetExecutionContext, config: TrainingSetConfig, p
     roles = roles_of(contracts.transactions)
     table = lake.scan(FEATURES).filter(pl.col("feature_set_hash") == features.hash)
     if lake.exists("decisions"):
-        decided = lake.scan("decisions").select(contracts.decisions.event_id, "decision")
         table = table.join(
-            decided.unique(contracts.decisions.event_id),
+            first_decisions(lake.scan("decisions"), contracts.decisions.event_id),
             left_on=roles.event_id,
             right_on=contracts.decisions.event_id,
             how="left",

@@ -5,7 +5,7 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
-from fraud_assets.modelling.training_set import TrainingSet, select_training_rows
+from fraud_assets.modelling.training_set import TrainingSet, first_decisions, select_training_rows
 from fraud_assets.modelling.windows import Windows, choose_windows
 from fraud_core.errors import TrainingError
 from tests.assets.modelling.samples import END, FEATURES, MATURITY, ROLES, START, payments
@@ -73,6 +73,21 @@ def test_immature_payments_and_declined_ones_are_no_rows() -> None:
     assert selected.left_out["declined"] == len(features.filter(pl.col("amount_minor") > 90_000))
     assert selected.left_out["immature"] > 0
     assert selected.frame["paid_at"].max() <= END - MATURITY
+
+
+def test_a_payment_that_was_decided_twice_counts_as_it_was_decided_first() -> None:
+    """… whichever file of the table holds which: first by known time, then by place on the log."""
+    count = 500
+    ids = [f"p{number}" for number in range(count)]
+    first = [("approve", "decline")[number % 2] for number in range(count)]
+    again = [("decline", "approve")[number % 2] for number in range(count)]
+    moments = [START] * count + [START if number % 4 < 2 else END for number in range(count)]
+    rows = pl.DataFrame({"payment_id": ids * 2, "decision": first + again, "known_at": moments}).with_columns(
+        _shard=0, _incarnation=pl.lit("life"), _offset=pl.int_range(2 * count), _index=0
+    )
+    for order in (rows, rows.reverse(), rows.sample(fraction=1.0, shuffle=True, seed=1)):
+        found = dict(first_decisions(order.lazy(), "payment_id").collect().iter_rows())
+        assert found == dict(zip(ids, first, strict=True))
 
 
 def test_what_arrived_after_training_time_is_not_seen() -> None:
