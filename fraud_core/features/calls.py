@@ -2,7 +2,8 @@
 
 Keys of one entity: `{ns}:{epoch}:{entity:id}` with the last part in braces, so that a cluster keeps them together:
 the state itself, `…:a:<event id>` the stored answer of an event, `…:l` its label effects. Where one server holds
-everything, all entities of an event take one call, and the answer is stored once: `{ns}:{epoch}:a:<event id>`.
+everything, all entities of an event take one call, and the answer is stored once: `{ns}:{epoch}:a:<event id>`. A list keeps
+its label effects with its events, and stands at `…:q` for repeated calls after it became rings.
 """
 
 import hashlib
@@ -19,8 +20,9 @@ from fraud_core.errors import StateError
 from fraud_core.features.inputs import matches, reader
 from fraud_core.features.kernel import evaluate
 from fraud_core.features.layout import LABEL_FORMAT, life_ms
+from fraud_core.features.list_events import ListEvents
+from fraud_core.features.lists import record_bytes
 from fraud_core.features.lua import (
-    event_function_name,
     function_name,
     labels_function_name,
     library,
@@ -85,6 +87,8 @@ class Prepared:
 
     values: list[int]
     entities: tuple[str, ...]
+    packed: tuple[bytes, ...]
+    """Per entity, the event as its state keeps it."""
     commands: tuple[Command, ...]
 
 
@@ -101,23 +105,22 @@ def _short(id: str) -> str:
 
 
 class _EntityCall:
-    """Packs the inputs of one entity's state function."""
+    """Packs an event for one entity's state function, and takes its part of a reply."""
 
     def __init__(self, features: "FeatureSet", number: int, plan: EntityPlan) -> None:
         places = {source: place for place, source in enumerate(features.program.inputs)}
         self.name = plan.rule.name
         self.number = bytes([number])
         self.field = plan.rule.field
-        self.function = function_name(features.state_hash, plan.rule.name).encode()
         self.offset = features.program.offsets[plan.rule.name]
         self.width = len(plan.slots)
         self.slots = plan.slots
         self.filters = plan.filters
         self.places = places
+        self.events = ListEvents(plan)
         wanted = [0, *[places[source] for source in plan.arguments]]
         pick: Callable[[list[int]], Any] = itemgetter(*wanted)
         self.pick = pick if len(wanted) > 1 else lambda values: (pick(values),)
-        self.pack = struct.Struct(f"<{len(wanted) + 1}d").pack
 
     def argument(self, values: list[int]) -> bytes:
         bits = 0
@@ -125,7 +128,7 @@ class _EntityCall:
             by_input = {source: values[place] for source, place in self.places.items()}
             for place, where in enumerate(self.filters):
                 bits |= matches(where, by_input) << place
-        return self.pack(*self.pick(values), bits)
+        return self.events.pack(self.pick(values), bits)
 
 
 class StateCalls:
@@ -148,7 +151,7 @@ class StateCalls:
             _EntityCall(features, number, plan) for number, plan in enumerate(features.plans.values())
         ]
         self._by_name = {call.name: call for call in self._calls}
-        self._event_function = event_function_name(features.state_hash).encode()
+        self._function = function_name(features.state_hash).encode()
         self._labels_function = labels_function_name(features.state_hash).encode()
         self.vectors(np.full((features.program.width, 1), NULL, np.int64))  # compiled before the first event
 
@@ -171,62 +174,88 @@ class StateCalls:
                 continue
             key = entity_key(self.namespace, epoch, call.name, str(id))
             calls.append(call)
+            arguments.append(call.argument(values))
             if self.together:
                 keys.append(key)
                 numbers.append(call.number)
-                arguments.append(call.argument(values))
             else:
-                packed = call.argument(values)
-                commands.append(("FCALL", call.function, 3, key, f"{key}:a:{short_id}", f"{key}:l", packed))
+                keyed = (f"{key}:a:{short_id}", key, f"{key}:l")
+                commands.append(("FCALL", self._function, 3, *keyed, call.number, arguments[-1]))
         if keys:
             answer = f"{self.namespace}:{epoch}:a:{short_id}"
             sent = (b"".join(numbers), b"".join(arguments))
-            commands = [("FCALL", self._event_function, 1 + len(keys), answer, *keys, *sent)]
-        return Prepared(values, tuple(call.name for call in calls), tuple(commands))
+            commands = [("FCALL", self._function, 1 + len(keys), answer, *keys, *sent)]
+        return Prepared(values, tuple(call.name for call in calls), tuple(arguments), tuple(commands))
 
-    def decode(self, epoch: int, prepared: Sequence[Prepared], replies: Sequence[bytes]) -> list[Applied]:
+    def decode(self, epoch: int, prepared: Sequence[Prepared], replies: Sequence[Any]) -> list[Applied]:
         """Make the answers of several events from their replies, in the order of their commands.
 
-        Raises StateError when an event's id was applied before with other entities.
+        Raises StateError when an event's id was applied before with other entities, or so long ago that its answer cannot be
+        made again.
         """
         columns = np.full((self.features.program.width, len(prepared)), NULL, np.int64)
         seqs: list[dict[str, int]] = []
         replied = iter(replies)
         for i, event in enumerate(prepared):
             columns[: len(event.values), i] = event.values
-            seqs.append({})
-            slots = np.frombuffer(b"".join(next(replied) for _ in event.commands), "<f8")
-            at = 0
-            for entity in event.entities:
-                call = self._by_name[entity]
-                end = at + 1 + call.width
-                if end <= len(slots):
-                    columns[call.offset : call.offset + call.width, i] = slots[at + 1 : end]
-                    seqs[i][entity] = int(slots[at])
-                at = end
-            if at != len(slots):
-                raise StateError(
-                    f"Expected {at} integers from the state of {', '.join(event.entities)}, found {len(slots)}: an event "
-                    "with this id and other entities was applied before. Give each event an id of its own."
-                )
+            mine = [next(replied) for _ in event.commands]
+            answer = np.frombuffer(b"".join(reply[0] for reply in mine), "<f8")
+            lists = [value for reply in mine for value in reply[1:]]
+            seqs.append(self._take(event, answer, lists, columns[:, i]))
         vectors = self.vectors(columns)
         return [Applied(epoch, seqs[i], vectors[i]) for i in range(len(prepared))]
+
+    def _take(
+        self,
+        event: Prepared,
+        answer: Any,
+        lists: Sequence[bytes],
+        column: np.ndarray[Any, np.dtype[np.int64]],
+    ) -> dict[str, int]:
+        """Write the slots of one event into its column; returns its seqs."""
+        seqs: dict[str, int] = {}
+        listed = iter(lists)
+        at = 0
+        for entity, packed in zip(event.entities, event.packed, strict=True):
+            call = self._by_name[entity]
+            slots = column[call.offset : call.offset + call.width]
+            seq = int(answer[at]) if at < len(answer) else 0
+            seqs[entity] = abs(seq)
+            if seq > 0:
+                call.events.slots(next(listed, b""), seq, packed, slots)
+                at += 1
+            else:
+                found = answer[at + 1 : at + 1 + call.width]
+                slots[: len(found)] = found
+                at += 1 + call.width
+        if at != len(answer):
+            raise StateError(
+                f"Expected {at} integers from the state of {', '.join(event.entities)}, found {len(answer)}: an event "
+                "with this id and other entities was applied before. Give each event an id of its own."
+            )
+        return seqs
 
     def read_command(self, epoch: int, entity: str, id: str, as_of_ms: int) -> Command:
         """Read one entity at a moment (0: as of its clock). Raises StateError for a kind that has no state."""
         call = self._call_of(entity)
         key = entity_key(self.namespace, epoch, call.name, id)
-        values = [NULL] * len(self.features.program.inputs)
-        values[0] = as_of_ms
         reader = reader_name(self.features.state_hash)
-        return ("FCALL_RO", reader, 3, key, f"{key}:a:", f"{key}:l", call.name, call.argument(values))
+        return (
+            "FCALL_RO", reader, 2, key, f"{key}:l", call.number, call.argument(self._asking(as_of_ms)),
+        )  # fmt: skip
 
     def decode_read(self, epoch: int, entity: str, id: str, as_of_ms: int, reply: Any) -> EntityFeatures:
         """Make the answer of a read from its reply."""
         call, reading = self._call_of(entity), self._reading
-        head, slots = reply[0], np.frombuffer(reply[1], "<f8")[1:].copy()
-        seq = int.from_bytes(head[:6], "little")
-        clock_ms = int.from_bytes(head[6:12], "little") if head else None
+        slots = np.full(call.width, NULL, np.int64)
+        head, *answer = reply
+        if answer:
+            slots[:] = np.frombuffer(answer[0], "<f8")[1:]
+            seq = -int.from_bytes(head[:6], "little", signed=True)
+            clock_ms: int | None = int.from_bytes(head[6:12], "little")
+        else:
+            seq, clock_ms = call.events.newest(head)
+            call.events.slots(head, seq + 1, call.argument(self._asking(as_of_ms)), slots)
         as_of_ms = max(as_of_ms, clock_ms or 0)
         slots[[slot.kind == SlotKind.COUNT and slot.where is None for slot in call.slots]] -= 1  # what asked
         columns = np.full((reading.program.width, 1), NULL, np.int64)
@@ -236,8 +265,12 @@ class StateCalls:
         vector = self._run(reading.program, columns)[0]
         values = {name: float(vector[place]) for name, place in reading.names[entity].items()}
         return EntityFeatures(
-            entity, id, bool(head), epoch, seq, clock_ms, as_of_ms, values, reading.asking[entity]
+            entity, id, clock_ms is not None, epoch, seq, clock_ms, as_of_ms, values, reading.asking[entity]
         )
+
+    def _asking(self, as_of_ms: int) -> list[int]:
+        """The inputs of an event that has a time and nothing else."""
+        return [as_of_ms, *[NULL] * (len(self.features.program.inputs) - 1)]
 
     def _call_of(self, entity: str) -> "_EntityCall":
         if entity not in self._by_name:
@@ -265,8 +298,8 @@ class StateCalls:
             plan = self.features.plans[str(entity)]
             key = entity_key(self.namespace, epoch, str(entity), str(id))
             ttl_s = life_ms(plan.rule) // 1000
-            records, cap = pack_effects(part), plan.rule.label_cap
-            commands.append(("FCALL", self._labels_function, 2, key, f"{key}:l", records, ttl_s, cap))
+            merge = pack_effects(part), ttl_s, plan.rule.label_cap
+            commands.append(("FCALL", self._labels_function, 2, key, f"{key}:l", *merge, record_bytes(plan)))
         return commands
 
     def adopt(self, epoch: int, registered: Mapping[str, Any] | None) -> int:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from fraud_core.features.lists import QUIET_EVENTS
 from fraud_core.features.operators import OPERATORS
 from fraud_core.features.plan import SKETCH_ERROR, EntityPlan, Held, Layout, Node, Slot, SlotKind
 from fraud_core.features.rings import rings, state_bytes
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
     from fraud_core.features.feature_set import Feature, FeatureSet
 
 _COSTS = {
-    Layout.LIST: "some 20 µs of the server's time per event at a few events, 25 to 40 µs at 200 (docs/features.md)",
-    Layout.BUCKETS: "some 30 µs of the server's time per event, whatever the traffic (docs/features.md)",
+    Layout.LIST: "some 10 µs of the server's time per event, and 25 to 100 µs of the client's by the events (docs/features.md)",
+    Layout.BUCKETS: f"as a list up to {QUIET_EVENTS} events, then some 30 µs of the server's time per event (docs/features.md)",
 }
 """Measured on one core, all features of an entity together; see docs/features.md."""
 

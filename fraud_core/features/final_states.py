@@ -1,7 +1,6 @@
 """The state that a history leaves, as the bytes that the state functions would have written: for the rebuild."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,17 +8,20 @@ import polars as pl
 
 from fraud_core.features.calls import entity_key, pack_effects
 from fraud_core.features.inputs import Ints
-from fraud_core.features.layout import (
-    Part,
-    header_bytes,
-    label_columns,
-    life_ms,
+from fraud_core.features.layout import header_bytes, label_columns, life_ms
+from fraud_core.features.lists import (
+    DROP_EVERY,
+    QUIET_EVENTS,
+    SPARE_EVENTS,
+    SPARE_MS,
+    kept_from,
+    list_header,
     record_bytes,
     record_parts,
+    with_effects,
 )
-from fraud_core.features.lists import COUNT_BYTES, ORDERED_BYTES, TOTAL_BYTES, orders, windows
-from fraud_core.features.offline import History, Sorted, filter_bits, fold_buckets, fold_list
-from fraud_core.features.plan import NULL, EntityPlan, Layout, Slot, SlotKind
+from fraud_core.features.offline import History, Sorted, filter_bits, fold_buckets
+from fraud_core.features.plan import NULL, EntityPlan, Layout
 from fraud_core.features.rings import (
     MEASURE_BYTES,
     SKETCH_BYTES,
@@ -55,65 +57,52 @@ def entity_states(
     ordered = history.sort(plan)
     if not len(ordered.rows):
         return
-    packed = _rings if plan.rule.layout == Layout.BUCKETS else _lists
     effects = _effects_by_id(history.effects, plan)
     ends = ordered.starts[1:] - 1
     life = life_ms(plan.rule)
-    for e, value in enumerate(packed(history, plan, ordered)):
-        id, now = ordered.ids[e], int(ordered.clock[ends[e]])
+    first = _kept_from(history, plan, ordered)
+    lists = _lists(history, plan, ordered, first)
+    rings = _rings(history, plan, _some(ordered, np.flatnonzero(first < 0)))
+    for e, id in enumerate(ordered.ids):
+        is_list = bool(first[e] >= 0)
+        value, now = next(lists if is_list else rings), int(ordered.clock[ends[e]])
         life_s = min(life, life - newest_ms + now) // 1000
         if life_s <= 0:
             continue
         key = entity_key(namespace, epoch, plan.rule.name, id)
-        yield Item(key, value, life_s, True)
+        labels = b""
         if id in effects:
-            kept = _live_effects(effects[id], now, plan.rule.label_cap)
-            if kept.height:
-                yield Item(f"{key}:l", pack_effects(kept), life_s, False)
+            labels = pack_effects(_live_effects(effects[id], now, plan.rule.label_cap))
+        yield Item(key, with_effects(value, labels) if is_list else value, life_s, True)
+        if labels and not is_list:
+            yield Item(f"{key}:l", labels, life_s, False)
 
 
-def _lists(history: History, plan: EntityPlan, ordered: Sorted) -> Iterator[bytes]:
+def _kept_from(history: History, plan: EntityPlan, ordered: Sorted) -> Ints:
+    """See lists.kept_from."""
+    rule = plan.rule
+    found: Ints = kept_from(
+        ordered.starts, history.times[ordered.rows], rule.horizon_ms + SPARE_MS, rule.cap + SPARE_EVENTS, DROP_EVERY,
+        QUIET_EVENTS if rule.layout == Layout.BUCKETS else 0,
+    )  # fmt: skip
+    return found
+
+
+def _some(ordered: Sorted, wanted: Ints) -> Sorted:
+    """Some of the entities alone."""
+    sizes = np.diff(ordered.starts)[wanted]
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    places = np.repeat(ordered.starts[:-1][wanted] - starts[:-1], sizes) + np.arange(starts[-1])
+    return Sorted(ordered.rows[places], starts, [ordered.ids[e] for e in wanted], ordered.clock[places])
+
+
+def _lists(history: History, plan: EntityPlan, ordered: Sorted, first: Ints) -> Iterator[bytes]:
+    """Lists without label effects, of the entities that are kept from an event on (first >= 0)."""
     records = _records(history, plan, ordered)
-    headers = np.concatenate([_headers(history, plan, ordered), _totals(history, plan, ordered)], axis=1)
-    numbers = {source: history.columns[source][ordered.rows] for source in plan.numbers}
-    bits = filter_bits(history, plan)[ordered.rows] if plan.filters else None
-    for e in range(len(ordered.ids)):
-        begin, end = int(ordered.starts[e]), int(ordered.starts[e + 1])
-        first = max(begin, end - plan.rule.cap)
-        clock = ordered.clock[first:end]
-        values = []
-        for order in orders(plan):
-            assert order.input is not None
-            inside = first + int(np.searchsorted(clock, clock[-1] - order.window_ms, side="right"))
-            mine = numbers[order.input][inside:end]
-            counts = mine != NULL
-            if order.where and bits is not None:
-                counts &= (bits[inside:end] >> plan.filters.index(order.where) & 1).astype(bool)
-            values.append(_low_bytes(np.sort(mine[counts]), ORDERED_BYTES).tobytes())
-        first += int(np.searchsorted(clock, clock[-1] - plan.rule.horizon_ms, side="right"))
-        yield headers[e].tobytes() + records[first:end][::-1].tobytes() + b"".join(values)
-
-
-def _totals(history: History, plan: EntityPlan, ordered: Sorted) -> Bytes:
-    """uint8[entities, bytes]: what each window holds after the last event, which is what the fold answers to that event."""
-    laid = windows(plan)
-    events = [Slot(SlotKind.COUNT, window.window_ms) for window in laid]
-    filled = [replace(order, kind=SlotKind.FILLED) for order in orders(plan)]
-    totals = [slot for window in laid for slot in window.totals]
-    slots = tuple(dict.fromkeys((*plan.slots, *events, *filled, *totals)))
-    answers = np.full((len(slots), len(ordered.ids)), NULL, np.int64)
-    owner = np.repeat(np.arange(len(ordered.ids)), np.diff(ordered.starts))
-    no_label = np.full(len(ordered.rows), NULL, np.int64)
-    fold_list(history, replace(plan, slots=slots), ordered, no_label, owner, answers)
-
-    def of(wanted: list[Slot]) -> list[Ints]:
-        return [answers[slots.index(slot)] for slot in wanted]
-
-    numbers = [
-        np.ascontiguousarray(total, "<f8").view(np.uint8).reshape(-1, TOTAL_BYTES) for total in of(totals)
-    ]
-    counts = [[_low_bytes(count, COUNT_BYTES) for count in of(wanted)] for wanted in (events, filled)]
-    return np.concatenate([*counts[0], *numbers, *counts[1]], axis=1)
+    for e in np.flatnonzero(first >= 0):
+        begin, end, kept = int(ordered.starts[e]), int(ordered.starts[e + 1]), int(first[e])
+        clock_ms = int(ordered.clock[kept - 1]) if kept > begin else 0
+        yield list_header(kept - begin, clock_ms, 0) + records[kept:end].tobytes()
 
 
 def _rings(history: History, plan: EntityPlan, ordered: Sorted) -> Iterator[bytes]:
@@ -198,28 +187,21 @@ def _records(history: History, plan: EntityPlan, ordered: Sorted) -> Bytes:
     """uint8[rows, record bytes], in fold order."""
     rows = ordered.rows
     table = np.empty((len(rows), record_bytes(plan)), np.uint8)
-    table[:, :6] = _low_bytes(ordered.clock, 6)
-    at = 6
-    for part in record_parts(plan):
-        table[:, at : at + part.bytes] = _low_bytes(_part_values(history, plan, part, rows), part.bytes)
+    columns = [history.times[rows], *[history.columns[source][rows] for source in plan.arguments]]
+    if plan.filters:
+        columns.append(filter_bits(history, plan)[rows])
+    at = 0
+    for part, values in zip(record_parts(plan), columns, strict=True):
+        stored = values if part.plus is None else np.where(values == NULL, 0, values + part.plus)
+        table[:, at : at + part.bytes] = _low_bytes(stored, part.bytes)
         at += part.bytes
     return table
-
-
-def _part_values(history: History, plan: EntityPlan, part: Part, rows: Ints) -> Ints:
-    if part.name == "bits":
-        return filter_bits(history, plan)[rows]
-    place = int(part.name[1:])
-    if part.name[0] == "x":
-        return history.columns[plan.numbers[place]][rows]
-    values = history.columns[plan.hashes[place]][rows]
-    return np.where(values == NULL, 0, values)
 
 
 def _headers(history: History, plan: EntityPlan, ordered: Sorted) -> Bytes:
     """uint8[entities, header bytes]; what is known of labels is left for the state function to work out."""
     ends = ordered.starts[1:] - 1
-    columns = [np.diff(ordered.starts), ordered.clock[ends]]
+    columns = [-np.diff(ordered.starts), ordered.clock[ends]]
     columns += [np.zeros(len(ends), np.int64)] * (len(label_columns(plan)) + plan.has_labels)
     columns += [history.columns[source][ordered.rows[ends]] for source in plan.carried]
     return np.concatenate([_low_bytes(column, 6) for column in columns], axis=1)

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from fraud_core.features.layout import LABEL_BYTES
 from fraud_core.features.plan import NULL, SlotKind
 
 _FRAUDS, _NEWEST, _OLDEST = (
     int(kind) for kind in (SlotKind.FRAUDS, SlotKind.FRAUD_NEWEST, SlotKind.FRAUD_OLDEST)
 )
 
+_SIZE = LABEL_BYTES
 KIND, LENGTH, PLACE = range(3)
 """Columns of `columns`: kind, window ms, row of `out` or -1."""
 
@@ -70,3 +72,41 @@ def fold_labels(  # noqa: C901, PLR0917
             for c in range(len(columns)):
                 if columns[c, PLACE] >= 0:
                     out[columns[c, PLACE], rows[i]] = answer[c]
+
+
+@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
+def newest_labels(  # noqa: PLR0917 (numba takes no keywords)
+    effects: Any, t: int, columns: Any, horizon: int, cap: int, out: Any
+) -> Any:
+    """Write the label slots of an event at `t` (the entity's clock); returns the newest known fraud, or NULL.
+
+    effects: uint8[bytes], label effects as they are stored (layout.LABEL_FORMAT), sorted; columns: int64[c, 3];
+    out: int64[s].
+    """
+    count = len(effects) // _SIZE
+    times = np.zeros((2, count), np.int64)
+    hashes = np.zeros(count, np.int64)
+    sign = np.zeros(count, np.int64)
+    following = np.full(count, -1, np.int64)
+    for j in range(count):
+        at = j * _SIZE
+        for k in range(6):
+            times[0, j] |= np.int64(effects[at + k]) << (8 * k)
+            times[1, j] |= np.int64(effects[at + 6 + k]) << (8 * k)
+        for k in range(4):
+            hashes[j] |= np.int64(effects[at + 12 + k]) << (8 * k)
+        sign[j] = -1 if effects[at + 16] % 2 else 1
+        for before in range(j - 1, -1, -1):
+            if hashes[before] == hashes[j]:
+                following[before] = j
+                break
+    newest = np.zeros(1, np.int64)
+    answers = np.full((len(out), 1), NULL, np.int64)
+    fold_labels(
+        np.array([0, 1]), np.array([t]), np.array([0]), columns, horizon, cap, np.array([0, count]), times[0], times[1],
+        sign, following, newest, answers,
+    )  # fmt: skip
+    for c in range(len(columns)):
+        if columns[c, PLACE] >= 0:
+            out[columns[c, PLACE]] = answers[columns[c, PLACE], 0]
+    return newest[0]

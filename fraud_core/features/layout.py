@@ -1,49 +1,29 @@
-"""How one entity's state lies in bytes: a header, then a list of events (lists.py) or rings of buckets (rings.py).
+"""What the two layouts of an entity's state share: label effects, lives; and the header of rings (rings.py; lists.py has its own).
 
 Read and written by the state functions (lua_lists.py, lua_rings.py) and by the rebuild; little-endian, without padding.
 """
 
-from dataclasses import dataclass
-
 from fraud_core.features.plan import (
-    HASH_KINDS,
     LABEL_KINDS,
     NUMBER_KINDS,
     EntityPlan,
     EntityRule,
-    Input,
-    Layout,
     Slot,
     SlotKind,
 )
 
-HEADER_VERSION = 5
+HEADER_VERSION = 6
 """Part of the state's hash: raise it when the bytes or the generated functions change their meaning."""
 GRACE_MS = 86_400_000
 """How long a state outlives its horizon, so that an event that comes this late finds what the offline fold finds."""
-REFRESH_MS = 3_600_000
 REFRESH_EVENTS = 64
-"""How often a ring's time to live is put off: at the first event of an hour, and at each 64th."""
+"""A state's time to live is put off at each 64th event, and as `refresh_ms` says."""
 LABEL_BYTES = 17
 LABEL_FORMAT = "<I6I6I4B"
 """A label effect: effect ms, event ms, event hash, rank; the list is sorted by these."""
 LABELS_VALID_AT = 12
 """Where the header says until when its label columns hold: 0 makes the state function work them out again."""
 FOREVER_MS = 2**47 - 1
-
-
-@dataclass(frozen=True)
-class Part:
-    """One value of a record: its name in generated code, bytes, whether signed, and the longest window that needs it."""
-
-    name: str
-    bytes: int
-    signed: bool
-    window_ms: int
-
-    @property
-    def format(self) -> str:
-        return f"{'i' if self.signed else 'I'}{self.bytes}"
 
 
 def reach_ms(slot: Slot, plan: EntityPlan) -> int:
@@ -53,19 +33,6 @@ def reach_ms(slot: Slot, plan: EntityPlan) -> int:
     if slot.kind in NUMBER_KINDS | {SlotKind.COUNT, SlotKind.DISTINCT}:
         return slot.window_ms
     return 0
-
-
-def record_parts(plan: EntityPlan) -> tuple[Part, ...]:
-    """The parts of a record after its clock; what long windows need comes first, so that what leaves them is read as a prefix."""
-
-    def need(kinds: frozenset[SlotKind], source: Input) -> int:
-        return max(reach_ms(slot, plan) for slot in plan.slots if slot.kind in kinds and slot.input == source)
-
-    parts = [Part(f"x{k}", 6, True, need(NUMBER_KINDS, source)) for k, source in enumerate(plan.numbers)]
-    parts += [Part(f"g{k}", 4, False, need(HASH_KINDS, source)) for k, source in enumerate(plan.hashes)]
-    if plan.filters:
-        parts.append(Part("bits", 1, False, max(reach_ms(slot, plan) for slot in plan.slots if slot.where)))
-    return tuple(sorted(parts, key=lambda part: -part.window_ms))
 
 
 def label_columns(plan: EntityPlan) -> tuple[Slot, ...]:
@@ -78,9 +45,10 @@ def label_columns(plan: EntityPlan) -> tuple[Slot, ...]:
 
 
 def header_format(plan: EntityPlan) -> str:
-    """The header: seq, clock, [until when the label columns hold, label columns], carried values."""
+    """The header of rings: seq, negative (see lists.LIST_FORMAT), clock, [until when the label columns hold, label columns], carried
+    values."""
     labels = "I6" + "i6" * len(label_columns(plan)) if plan.has_labels else ""
-    return "<I6I6" + labels + "i6" * len(plan.carried)
+    return "<i6I6" + labels + "i6" * len(plan.carried)
 
 
 def header_bytes(plan: EntityPlan) -> int:
@@ -88,11 +56,11 @@ def header_bytes(plan: EntityPlan) -> int:
     return 12 + 6 * (len(label_columns(plan)) + plan.has_labels) + 6 * len(plan.carried)
 
 
+def refresh_ms(rule: EntityRule) -> int:
+    """A state's time to live is put off by the first event of each such stretch of event time: one write less for the others."""
+    return max(GRACE_MS, rule.horizon_ms // 8)
+
+
 def life_ms(rule: EntityRule) -> int:
-    """How long a state that nobody touches is kept."""
-    return rule.horizon_ms + GRACE_MS + (REFRESH_MS if rule.layout == Layout.BUCKETS else 0)
-
-
-def record_bytes(plan: EntityPlan) -> int:
-    """Size of one remembered event."""
-    return 6 + sum(part.bytes for part in record_parts(plan))
+    """How long a state that nobody touches is kept: at least its horizon and GRACE_MS, whenever its life was put off last."""
+    return rule.horizon_ms + GRACE_MS + refresh_ms(rule)

@@ -1,80 +1,113 @@
-"""Lists of events: an entity's newest events one by one, and what each window holds of them, kept up from event to event.
+"""Lists of events: an entity's newest events one by one, as they came, and its label effects; nothing is added up.
 
-An event costs what it adds and what leaves, however many events lie in between. A value is the header of layout.py,
-then per window the number of its events and its totals, then the number of values of each order statistic; then the
-events themselves, newest first; then the values of the order statistics, each lot in ascending order.
+A value is a header, then the label effects, then the events, oldest first, so that an event costs one append. Whoever asked folds
+the events with the offline fold itself (list_events.py): what that costs is not the server's, and there is no second execution to
+keep in agreement. An entity whose layout is buckets is kept as a list while it is quiet, and as rings from then on.
+
+What no coming event can look at is dropped now and then, not at once: a repeated call is answered from the events that had come
+before, which must be there still.
 """
 
+import struct
 from dataclasses import dataclass
+from typing import Any, Final
 
-from fraud_core.features.layout import header_bytes, record_bytes
-from fraud_core.features.plan import NUMBER_KINDS, ORDER_KINDS, EntityPlan, Slot, SlotKind
+from numba import njit
 
-COUNT_FORMAT, TOTAL_FORMAT, ORDERED_FORMAT = "I2", "d", "i6"
-"""Of a number of events (a list's cap fits), a total (a double holds these integers, and costs least to unpack), and a
-value that an order statistic looks at."""
-COUNT_BYTES, TOTAL_BYTES, ORDERED_BYTES = 2, 8, 6
-_SQUARES = (SlotKind.SQUARES_HIGH, SlotKind.SQUARES_LOW)
+from fraud_core.features.layout import LABEL_BYTES
+from fraud_core.features.plan import EntityPlan, Layout
+
+LIST_FORMAT: Final = "<i6I6I4"
+"""The header: events dropped so far, the running maximum of their times in ms, number of label effects. Rings have their seq
+where the first one stands, as a negative number."""
+LIST_BYTES: Final = 16
+DROP_EVERY: Final = 16
+"""Events from one dropping to the next."""
+SPARE_EVENTS: Final = 64
+SPARE_MS: Final = 3_600_000
+"""What is kept beyond cap and horizon for repeated calls."""
+QUIET_EVENTS: Final = 32
+"""Of an entity whose layout is buckets: a list that would hold more than this many events of its horizon becomes rings."""
 
 
 @dataclass(frozen=True)
-class Window:
-    """One window: it holds the newest events of the list, and totals of them: slots without `past` and `rank`."""
+class Part:
+    """One value of a record: what it is (its name is that and its number), and bytes."""
 
-    window_ms: int
-    totals: tuple[Slot, ...]
+    what: str
+    number: int
+    bytes: int
+    signed: bool = False
+    plus: int | None = None
+    """Where not None, an absent value is 0, and this is added to the others."""
 
-
-def windows(plan: EntityPlan) -> tuple[Window, ...]:
-    """The windows, shortest first. The last one is the horizon: its number of events is the length of the list."""
-    lengths = {slot.window_ms for slot in plan.slots if _in_window(slot)}
-    return tuple(
-        Window(length, tuple(dict.fromkeys(_totals(plan, length))))
-        for length in sorted({*lengths, plan.rule.horizon_ms})
-    )
-
-
-def orders(plan: EntityPlan) -> tuple[Slot, ...]:
-    """Which values are kept in ascending order: those of `input` in a window, of the events that pass `where`."""
-    return tuple(dict.fromkeys(order_of(slot) for slot in plan.slots if slot.kind in ORDER_KINDS))
+    @property
+    def name(self) -> str:
+        return f"{self.what}{self.number}"
 
 
-def order_of(slot: Slot) -> Slot:
-    """The values that an order statistic looks at, whatever its rank."""
-    return Slot(SlotKind.ORDER_LOW, slot.window_ms, slot.input, slot.where)
+def record_parts(plan: EntityPlan) -> tuple[Part, ...]:
+    """An event: its time t, then `EntityPlan.arguments`: x numbers, g hashes, k carried values, c cells; and bits, the filters that it
+    passes."""
+    parts = [Part("t", 0, 6)]
+    parts += [Part("x", k, 6, signed=True) for k in range(len(plan.numbers))]
+    parts += [Part("g", k, 4, plus=0) for k in range(len(plan.hashes))]
+    parts += [Part("k", k, 6, signed=True) for k in range(len(plan.carried))]
+    parts += [Part("c", k, 2, plus=1) for k in range(len(plan.cells))]
+    if plan.filters:
+        parts.append(Part("bits", 0, 1))
+    return tuple(parts)
 
 
-def totals_format(plan: EntityPlan) -> str:
-    """What follows the header: numbers of events per window, totals, numbers of ordered values."""
-    laid = windows(plan)
-    totals = sum(len(window.totals) for window in laid)
-    return COUNT_FORMAT * len(laid) + TOTAL_FORMAT * totals + COUNT_FORMAT * len(orders(plan))
-
-
-def start_bytes(plan: EntityPlan) -> int:
-    """Size of the header and what follows it: where the events begin."""
-    laid = windows(plan)
-    totals = sum(len(window.totals) for window in laid)
-    return header_bytes(plan) + COUNT_BYTES * (len(laid) + len(orders(plan))) + TOTAL_BYTES * totals
+def record_bytes(plan: EntityPlan) -> int:
+    """Size of one remembered event."""
+    return sum(part.bytes for part in record_parts(plan))
 
 
 def list_bytes(plan: EntityPlan) -> int:
-    """Most bytes that a list of events can take."""
-    return start_bytes(plan) + plan.rule.cap * (record_bytes(plan) + ORDERED_BYTES * len(orders(plan)))
+    """Most bytes that an entity's events can take in a list; each label effect takes LABEL_BYTES more."""
+    return LIST_BYTES + most_events(plan) * record_bytes(plan)
 
 
-def _in_window(slot: Slot) -> bool:
-    return slot.kind in NUMBER_KINDS | {SlotKind.COUNT, SlotKind.DISTINCT}
+def most_events(plan: EntityPlan) -> int:
+    """How many events a list can hold."""
+    if plan.rule.layout == Layout.BUCKETS:
+        return QUIET_EVENTS
+    return plan.rule.cap + SPARE_EVENTS + DROP_EVERY
 
 
-def _totals(plan: EntityPlan, window_ms: int) -> list[Slot]:
-    """The number of all its events is none: each window has it."""
-    found = []
-    for slot in plan.slots:
-        if slot.window_ms != window_ms or not _in_window(slot) or slot.kind in ORDER_KINDS:
-            continue
-        if slot.kind in _SQUARES:
-            found += [Slot(kind, window_ms, slot.input, slot.where) for kind in _SQUARES]
-        elif slot.kind != SlotKind.COUNT or slot.where:
-            found.append(Slot(slot.kind, window_ms, slot.input, slot.where))
-    return found
+def list_header(dropped: int, clock_ms: int, labels: int) -> bytes:
+    """See LIST_FORMAT."""
+    return dropped.to_bytes(6, "little") + clock_ms.to_bytes(6, "little") + struct.pack("<I", labels)
+
+
+def events_begin(value: bytes) -> int:
+    """Where the events begin in a value."""
+    return LIST_BYTES + LABEL_BYTES * int.from_bytes(value[12:16], "little")
+
+
+def with_effects(value: bytes, effects: bytes) -> bytes:
+    """A value that has no label effects, with some put in: sorted, as in layout.LABEL_FORMAT."""
+    return value[:12] + struct.pack("<I", len(effects) // LABEL_BYTES) + effects + value[LIST_BYTES:]
+
+
+@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
+def kept_from(starts: Any, times: Any, reach_ms: int, most: int, every: int, quiet: int) -> Any:  # noqa: PLR0917 (numba)
+    """Which events the state functions would still have: int64[e], the first one's place for each entity; -1: it became rings.
+
+    starts: int64[e+1] into the sorted events; times: int64[n] event times, ms; reach_ms: horizon and SPARE_MS; most: cap and
+    SPARE_EVENTS; every: DROP_EVERY; quiet: QUIET_EVENTS, or 0 for entities that are always lists.
+    """
+    first = starts[:-1].copy()
+    for e in range(len(first)):
+        for i in range(starts[e], starts[e + 1]):
+            full = quiet > 0 and i - first[e] >= quiet
+            if full or (i - starts[e] + 1) % every == 0:
+                while first[e] < i and (
+                    times[first[e]] <= times[i] - reach_ms or (quiet == 0 and i - first[e] >= most)
+                ):
+                    first[e] += 1
+            if quiet > 0 and i - first[e] >= quiet:
+                first[e] = -1
+                break
+    return first

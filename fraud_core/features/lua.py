@@ -1,21 +1,21 @@
 """The online twin: state functions for Valkey/Redis, generated from the same layout as the offline fold.
 
-One library per state hash. A state function takes the stored answer of this event if it came before; else it reads
-state and label effects, folds the event in, stores state and answer, and returns the slots as packed doubles
-(seq first). There is one per entity, for clusters, where each entity may live elsewhere, and one for all entities of an
-event at once, which costs the server a seventh less. Lua's numbers are doubles, so nothing here may leave the integers below 2^53.
+One library per state hash. A state function takes the stored answer of this event if it came before; else it folds the event
+into the state, stores the answer, and returns it: packed doubles, seq first. That is all of a list, whose events are returned
+beside the answer, for the client to fold; of rings, seq is negative and the slots follow. There is one per entity; where one server
+holds all entities of an event, one call runs them all, which costs a seventh less, and on a cluster there is a call for each. Lua's
+numbers are doubles, so nothing here may leave the integers below 2^53.
 """
 
 import re
 from collections.abc import Collection
 
 from fraud_core.features.layout import LABEL_BYTES, LABEL_FORMAT, LABELS_VALID_AT
-from fraud_core.features.lua_lists import list_function
-from fraud_core.features.lua_read import with_reader
-from fraud_core.features.lua_rings import most_zeros, ring_function
-from fraud_core.features.lua_steps import argument_bytes
-from fraud_core.features.lua_totals import SEARCHES
-from fraud_core.features.plan import NULL, EntityPlan, Layout
+from fraud_core.features.lists import LIST_BYTES, LIST_FORMAT, list_header, record_bytes
+from fraud_core.features.lua_lists import list_function, lua_bytes
+from fraud_core.features.lua_read import ON_COPY, READER
+from fraud_core.features.lua_rings import most_zeros
+from fraud_core.features.plan import NULL, EntityPlan
 
 _PRELUDE = """#!lua name={library}
 -- FUNCTION LOAD runs in a bare environment: the libraries are bound at the first call.
@@ -27,51 +27,53 @@ local function bind()
   concat, sort, band = table.concat, table.sort, bit.band
   zeros = rep('\\0', {zeros})
 end
-local folds, sizes = {{}}, {{}}  -- by the entity's number: state, labels (keys), packed inputs, where -> packed slots; bytes of its inputs
+-- By the entity's number: (state, labels: keys; packed event, where) -> its part of the answer, and of a list the value before;
+-- bytes of an event; bytes of an answer from rings.
+local folds, sizes, widths = {{}}, {{}}, {{}}
 """
 
-_APPLY_ONE = """
--- {entity}. KEYS: state, answer of this event, labels. ARGV: packed inputs.
-redis.register_function('{name}', function(keys, a)
-  if not pack then bind() end
-  local answer = call('GET', keys[2])
-  if answer then return answer end
-  answer = folds[{number}](keys[1], keys[3], a[1], 1)
-  call('SET', keys[2], answer, 'EX', {ttl_s})
-  return answer
-end)
-"""
+_APPLY = """
+-- A stored answer again, with the lists that it was given with as they are now, or were when they became rings.
+local function repeated(answer, numbers, keys)
+  local reply, at = {{answer}}, 1
+  for k = 1, #numbers do
+    if at + 7 > #answer then break end  -- it was given for other entities
+    if unpack_struct('<d', answer, at) < 0 then
+      at = at + widths[byte(numbers, k)]
+    else
+      local value = call('GET', keys[k + 1]) or ''
+      if #value > 5 and unpack_struct('<i6', value) < 0 then value = call('GET', keys[k + 1] .. ':q') or '' end
+      reply[#reply + 1], at = value, at + 8
+    end
+  end
+  return reply
+end
 
-_APPLY_ALL = """
--- All entities of an event, on one server. KEYS: answer of this event, then the state of each; its labels' key follows from
--- it, for each key and argument costs as much as a command. ARGV: the entities' numbers, a byte each; packed inputs of all.
+-- KEYS: answer of this event, then the state of each entity; its labels' key follows from it, for each key and argument costs as
+-- much as a command. ARGV: the entities' numbers, a byte each; packed events of all. Returns the answer, and the events of each list.
 redis.register_function('{name}', function(keys, a)
   if not pack then bind() end
   local answer = call('GET', keys[1])
-  if answer then return answer end
-  local parts, numbers, packed, at = {{}}, a[1], a[2], 1
+  local numbers, packed, at = a[1], a[2], 1
+  if answer then return repeated(answer, numbers, keys) end
+  local parts, reply = {{}}, {{''}}
   for k = 1, #numbers do
-    local number, key = byte(numbers, k), keys[k + 1]
-    parts[k] = folds[number](key, key .. ':l', packed, at)
+    local number, key, value = byte(numbers, k), keys[k + 1]
+    parts[k], value = folds[number](key, key .. ':l', packed, at)
+    if value then reply[#reply + 1] = value end
     at = at + sizes[number]
   end
   answer = concat(parts)
+  reply[1] = answer
   call('SET', keys[1], answer, 'EX', {ttl_s})
-  return answer
+  return reply
 end)
 """
 
 _LABELS = """
--- Merge label effects into an entity's list. KEYS: state, labels. ARGV: records, TTL s, effects in force that count.
--- Returns: added, added after the clock had passed them (each a parity exception).
-redis.register_function('labels_{hash}', function(keys, a)
-  if not pack then bind() end
-  local state, old = call('GETRANGE', keys[1], 0, 11), call('GET', keys[2]) or ''
-  local clock = 0
-  if #state == 12 then
-    clock = unpack_struct('<I6', state, 7)
-    call('SETRANGE', keys[1], {valid_at}, rep('\\0', 6))  -- what the header says of labels holds no longer
-  end
+-- Merge the label effects `fresh` into `old`, of an entity whose clock is `clock` and of whose effects in force `cap` count.
+-- Returns the effects, how many were added, and how many of these after the clock had passed them (parity exceptions).
+local function merged(old, fresh, clock, cap)
   local all, known = {{}}, {{}}
   local function take(list, fresh)
     for p = 1, #list, {size} do
@@ -84,7 +86,7 @@ redis.register_function('labels_{hash}', function(keys, a)
     end
   end
   take(old, false)
-  take(a[1], true)
+  take(fresh, true)
   sort(all, function(l, r)
     for k = 1, 4 do if l[k] ~= r[k] then return l[k] < r[k] end end
     return false
@@ -99,9 +101,33 @@ redis.register_function('labels_{hash}', function(keys, a)
       if e[1] <= clock then late = late + 1 end
     end
     -- the others are pushed out by the cap for good, for clocks never go back
-    if k > passed - a[3] then kept[#kept + 1] = e[5] end
+    if k > passed - cap then kept[#kept + 1] = e[5] end
   end
-  call('SET', keys[2], concat(kept), 'EX', a[2])
+  return concat(kept), added, late
+end
+
+-- KEYS: state, labels. ARGV: effects, TTL s, effects in force that count, bytes of an event. Returns: added, of these late.
+redis.register_function('labels_{hash}', function(keys, a)
+  if not pack then bind() end
+  local head = call('GETRANGE', keys[1], 0, 11)
+  if #head == 12 and unpack_struct('<i6', head) < 0 then
+    call('SETRANGE', keys[1], {valid_at}, rep('\\0', 6))  -- what the header of rings says of labels holds no longer
+    local clock = unpack_struct('<I6', head, 7)
+    local kept, added, late = merged(call('GET', keys[2]) or '', a[1], clock, a[3])
+    call('SET', keys[2], kept, 'EX', a[2])
+    return {{added, late}}
+  end
+  local v = call('GET', keys[1])
+  local old = not v and call('GET', keys[2]) or ''  -- of rings that have expired
+  v = v or {no_events}
+  local _, clock, labels = unpack_struct('{list_format}', v)
+  local first = {first} + labels * {size}
+  for p = first, #v, a[4] do
+    local t = unpack_struct('<I6', v, p)
+    if t > clock then clock = t end
+  end
+  local kept, added, late = merged(old .. sub(v, {first}, first - 1), a[1], clock, a[3])
+  call('SET', keys[1], sub(v, 1, 12) .. pack('<I4', #kept / {size}) .. kept .. sub(v, first), 'EX', a[2])
   return {{added, late}}
 end)
 """
@@ -112,13 +138,8 @@ def library_name(state_hash: str) -> str:
     return f"spearhead_{state_hash}"
 
 
-def function_name(state_hash: str, entity: str) -> str:
-    """Name of the state function of one entity."""
-    return f"apply_{state_hash}_{entity}"
-
-
-def event_function_name(state_hash: str) -> str:
-    """Name of the state function of all entities of an event."""
+def function_name(state_hash: str) -> str:
+    """Name of the function that applies an event to its entities."""
     return f"apply_{state_hash}"
 
 
@@ -129,16 +150,21 @@ def labels_function_name(state_hash: str) -> str:
 
 def library(plans: Collection[EntityPlan], state_hash: str, answer_ttl_s: int) -> str:
     """Source of the whole library, for FUNCTION LOAD."""
-    parts = [_PRELUDE.format(library=library_name(state_hash), zeros=most_zeros(plans)), SEARCHES]
+    parts = [_PRELUDE.format(library=library_name(state_hash), zeros=most_zeros(plans)), ON_COPY]
     for number, plan in enumerate(plans):
-        make = list_function if plan.rule.layout == Layout.LIST else ring_function
-        parts.append(f"folds[{number}] = {make(plan)}\nsizes[{number}] = {argument_bytes(plan)}")
-        name = function_name(state_hash, plan.rule.name)
-        parts.append(_APPLY_ONE.format(entity=plan.rule.name, name=name, number=number, ttl_s=answer_ttl_s))
-    parts.append(_APPLY_ALL.format(name=event_function_name(state_hash), ttl_s=answer_ttl_s))
+        parts.append(f"folds[{number}] = {list_function(plan, answer_ttl_s)}")
+        parts.append(f"sizes[{number}], widths[{number}] = {record_bytes(plan)}, {8 * (1 + len(plan.slots))}")
+    parts.append(_APPLY.format(name=function_name(state_hash), ttl_s=answer_ttl_s))
     parts.append(
-        _LABELS.format(hash=state_hash, size=LABEL_BYTES, format=LABEL_FORMAT, valid_at=LABELS_VALID_AT)
+        _LABELS.format(
+            hash=state_hash,
+            size=LABEL_BYTES,
+            format=LABEL_FORMAT,
+            valid_at=LABELS_VALID_AT,
+            no_events=lua_bytes(list_header(0, 0, 0)),
+            list_format=LIST_FORMAT,
+            first=LIST_BYTES + 1,
+        )
     )
-    functions = {plan.rule.name: function_name(state_hash, plan.rule.name) for plan in plans}
-    source = re.sub(r"\bNULL\b", str(NULL), "\n".join(parts))  # a constant is nearer than a variable
-    return with_reader(source, state_hash, functions)
+    parts.append(READER.format(hash=state_hash))
+    return re.sub(r"\bNULL\b", str(NULL), "\n".join(parts))  # a constant is nearer than a variable

@@ -1,162 +1,124 @@
-"""The state function of an entity whose layout is a list: one packed value, see lists.py; its windows, see lua_totals.py."""
+"""The state function of a list: it appends the event, and hands over those before; see lists.py. Quiet rings are lists as well."""
 
-from fraud_core.features.layout import (
-    header_bytes,
-    header_format,
-    label_columns,
-    life_ms,
-    record_parts,
+from fraud_core.features.layout import LABEL_BYTES, life_ms, refresh_ms
+from fraud_core.features.lists import (
+    DROP_EVERY,
+    LIST_BYTES,
+    LIST_FORMAT,
+    QUIET_EVENTS,
+    SPARE_EVENTS,
+    SPARE_MS,
+    list_bytes,
+    list_header,
+    record_bytes,
 )
-from fraud_core.features.lists import COUNT_FORMAT, ORDERED_BYTES, TOTAL_FORMAT, totals_format
-from fraud_core.features.lua_steps import argument_lines, filtered, label_lines, packed
-from fraud_core.features.lua_totals import Names, add_lines, leave_lines, met_variable, order_lines
-from fraud_core.features.plan import LABEL_KINDS, ORDER_KINDS, EntityPlan, Slot, SlotKind
+from fraud_core.features.lua_rings import ring_function
+from fraud_core.features.lua_steps import bucket
+from fraud_core.features.plan import EntityPlan, Layout
+from fraud_core.features.rings import header_and_totals_bytes
 
 
-def list_function(plan: EntityPlan) -> str:
-    """Source of the function: of an entity's state and labels (keys) and the packed inputs, it returns packed slots."""
-    names = Names(plan)
-    size, start = names.size, names.start
-    carried = [f"k{k}" for k in range(len(plan.carried))]
-    before = [f"was_{value}" for value in carried]
-    columns = [f"l{place}" for place in range(len(label_columns(plan)))]
-    labels = ["holds", *columns] if plan.has_labels else []
-    parts = record_parts(plan)
-    first = ["seq", "previous", *labels, *before]
-    last = names.counts[-1]
+def list_function(plan: EntityPlan, answer_ttl_s: int) -> str:
+    """Source of the function: of an entity's state and labels (keys) and an event, packed at a place, it returns the event's seq,
+    packed, and the list as it was before."""
+    size, rule = record_bytes(plan), plan.rule
+    life_s, every = life_ms(rule) // 1000, refresh_ms(rule)
+    quiet = rule.layout == Layout.BUCKETS
+    nothing = lua_bytes(list_header(0, 0, 0))
+    full = f"count >= {QUIET_EVENTS}"
+    busy, crowded = (f" and not ({full})", f" or {full}") if quiet else ("", "")
+    fits = "" if quiet else f" and count < {rule.cap + SPARE_EVENTS}"
     lines = [
-        "function(key, labels_key, packed, at)",
-        *argument_lines(plan),
-        "  local v = call('GET', key)",
-        f"  local {', '.join(first)} = 0, NULL{', 0' * len(labels)}{', NULL' * len(before)}",
-        *_empty_lines(names),
-        "  if v then",
-        *_read_lines(plan, names, first),
-        "    if previous > t then t = previous end",
-        *_values_lines(names),
-        *[line for place in range(len(names.windows)) for line in leave_lines(names, place)],
-        f"    if previous <= t - {plan.rule.horizon_ms} then",
-        f"      {', '.join(['previous', *before])} = {', '.join(['NULL'] * (1 + len(before)))}",
-        "    end",
+        f"  local record, v = sub(packed, at, at + {size - 1}), {_read(plan)}",
+        *(
+            _first_lines(plan)
+            if quiet
+            else ["  if not v then", f"    call('SET', key, {nothing} .. record, 'EX', {life_s})"]
+        ),
+        "    return pack('<d', 1), v or ''",
         "  end",
-        "  seq = seq + 1",
-        *label_lines(plan, "holds", columns),
-        *_met_lines(plan, names),
-        *_clean_lines(plan, names),
-        *order_lines(names, past=True),
-        *add_lines(names),
-        *order_lines(names, past=False),
+        f"  local dropped, clock, labels = unpack_struct('{LIST_FORMAT}', v)",
     ]
-    written = ["seq", "t", *labels, *carried, *names.kept, "t", *[part.name for part in parts]]
-    formats = ["I6", "I6", *["I6", *["i6"] * len(columns)][: len(labels)], *["i6"] * len(carried)]
-    formats += [COUNT_FORMAT] * len(names.counts) + [TOTAL_FORMAT] * len(names.totals)
-    formats += [COUNT_FORMAT] * len(names.ordered) + ["I6", *[part.format for part in parts]]
-    tail = "".join(f" .. {names.values(order)}" for order in names.orders)
-    slots = ["seq", *_slot_values(plan, names, columns, before)]
+    if quiet:
+        lines += [
+            "  if dropped < 0 then return rings(key, labels_key, packed, at, v) end",
+            "  if labels > 0 then v = call('GET', key) end",  # perhaps more than was read
+        ]
     lines += [
-        f"  local state = {packed(formats, written)}",
-        f"  if {last} > 1 then state = state .. sub(v, {start}, {start - 1} + ({last} - 1) * {size}){tail} "
-        + (f"else state = state{tail} end" if tail else "end"),
-        f"  call('SET', key, state, 'EX', {life_ms(plan.rule) // 1000})",
-        f"  return {packed(['d'] * len(slots), slots)}",
+        f"  local first = {LIST_BYTES + 1} + labels * {LABEL_BYTES}",
+        f"  local count = (#v + 1 - first) / {size}",
+        "  local seq = dropped + count + 1",
+        "  local t, was = unpack_struct('<I6', record), 0",
+        f"  if count > 0 then was = unpack_struct('<I6', v, #v - {size - 1}) end",
+        f"  if seq % {DROP_EVERY} ~= 0 and {bucket(every)} == {bucket(every, 'was')}{busy} then",
+        "    call('APPEND', key, record)",
+        "    return pack('<d', seq), v",
+        "  end",
+        "  local from = first",
+        f"  while count > 0 and (seq % {DROP_EVERY} == 0{crowded}) do",
+        "    local happened = unpack_struct('<I6', v, from)",
+        f"    if happened > t - {rule.horizon_ms + SPARE_MS}{fits} then break end",
+        "    if happened > clock then clock = happened end",
+        f"    from, dropped, count = from + {size}, dropped + 1, count - 1",
+        "  end",
+        f"  local effects = sub(v, {LIST_BYTES + 1}, first - 1)",
+    ]
+    if quiet:
+        lines += [f"  if {full} then", *_rings_lines(plan, answer_ttl_s), "  end"]
+    lines += [
+        f"  local kept = pack('{LIST_FORMAT}', dropped, clock, labels) .. effects .. sub(v, from)",
+        f"  call('SET', key, kept .. record, 'EX', {life_s})",
+        "  return pack('<d', seq), v",
         "end",
     ]
-    return "\n".join(lines)
+    if not quiet:
+        return "\n".join(["function(key, labels_key, packed, at)", *lines])
+    function = "\n".join(["return function(key, labels_key, packed, at)", *lines])
+    return f"(function()\nlocal rings = {ring_function(plan)}\n{function}\nend)()"
 
 
-def _empty_lines(names: Names) -> list[str]:
-    """Totals and ordered values of an entity that was never met."""
-    empty, no_values = ", ".join(names.empty), ", ".join(repr("") for _ in names.orders)
-    if names.in_tables:
-        return [f"  local w, values, ranks = {{{empty}}}, {{{no_values}}}, {{}}"]
-    lines = [f"  local {', '.join(names.kept)} = {empty}"]
-    if names.orders:
-        lines.append(f"  local {', '.join(names.values(order) for order in names.orders)} = {no_values}")
-    return lines
+def _read(plan: EntityPlan) -> str:
+    """What tells a list from rings, all of a list without label effects, and what rings begin with."""
+    if plan.rule.layout == Layout.LIST:
+        return "call('GET', key)"
+    return f"call('GETRANGE', key, 0, {_read_bytes(plan) - 1})"
 
 
-def _read_lines(plan: EntityPlan, names: Names, first: list[str]) -> list[str]:
-    if names.in_tables:
-        return [
-            f"    {', '.join(first)} = unpack_struct('{header_format(plan)}', v)",
-            f"    w = {{unpack_struct('<{totals_format(plan)}', v, {header_bytes(plan) + 1})}}",
-        ]
-    all_ = ", ".join([*first, *names.kept])
-    return [f"    {all_} = unpack_struct('{header_format(plan)}{totals_format(plan)}', v)"]
+def _read_bytes(plan: EntityPlan) -> int:
+    return max(list_bytes(plan), header_and_totals_bytes(plan))
 
 
-def _values_lines(names: Names) -> list[str]:
-    """Cut the ordered values off the value's end."""
-    if not names.orders:
-        return []
-    lines = [f"    local from = {names.start} + {names.counts[-1]} * {names.size}"]
-    for order in names.orders:
-        count = f"{names.ordered[order]} * {ORDERED_BYTES}"
-        lines.append(f"    {names.values(order)} = sub(v, from, from - 1 + {count})")
-        lines.append(f"    from = from + {count}")
-    return lines
+def _first_lines(plan: EntityPlan) -> list[str]:
+    """The first event, after rings that have expired, too: their label effects have lives of their own."""
+    return [
+        "  if v == '' then",
+        "    local effects = call('GET', labels_key) or ''",
+        f"    v = pack('{LIST_FORMAT}', 0, 0, #effects / {LABEL_BYTES}) .. effects",
+        f"    call('SET', key, v .. record, 'EX', {life_ms(plan.rule) // 1000})",
+    ]
 
 
-def _met_lines(plan: EntityPlan, names: Names) -> list[str]:
-    """Where each value of the event was met last, among the events remembered before it: `met0` for the hash g0."""
-    wanted = dict.fromkeys(
-        (slot.input, slot.where) for slot in plan.slots if slot.kind in (SlotKind.SEEN, SlotKind.DISTINCT)
-    )
-    lines = []
-    for source, where in wanted:
-        g, name = names.hash(source), met_variable(names, source, where)
-        search = names.search(source, where, f"pack('<I4', {g})")
-        found = f"{name} = {search} or {plan.rule.cap}"
-        lines.append(f"  local {name} = {plan.rule.cap}")
-        lines.append(f"  if {names.counts[-1]} > 0 and {g} ~= 0 then {filtered(plan, where, found)} end")
-    return lines
+def _rings_lines(plan: EntityPlan, answer_ttl_s: int) -> list[str]:
+    """Make rings of the list, by their own function over a copy, then apply the event to them; repeated calls still find the list."""
+    size, life_s = record_bytes(plan), life_ms(plan.rule) // 1000
+    return [
+        "    local state = on_copy({[key] = false, [labels_key] = effects ~= '' and effects}, function(held)",
+        f"      for p = from, #v, {size} do",
+        "        local happened = unpack_struct('<I6', v, p)",
+        "        if happened > clock then clock = happened end",
+        f"        local event = pack('<I6', clock) .. sub(v, p + 6, p + {size - 1})",
+        "        rings(key, labels_key, event, 1, held[key] or '')",
+        "      end",
+        "      return held[key]",
+        "    end)",
+        f"    call('SET', key .. ':q', v, 'EX', {answer_ttl_s})",
+        "    state = pack('<i6', -dropped - count) .. sub(state, 7)",
+        f"    call('SET', key, state, 'EX', {life_s})",
+        f"    if effects ~= '' then call('SET', labels_key, effects, 'EX', {life_s}) end",
+        f"    return rings(key, labels_key, packed, at, sub(state, 1, {_read_bytes(plan)}))",
+    ]
 
 
-def _clean_lines(plan: EntityPlan, names: Names) -> list[str]:
-    """Count the events after the newest fraud that are older than the slot's lag: `clean0` for the first such slot."""
-    wanted = [slot for slot in plan.slots if slot.kind == SlotKind.CLEAN]
-    newest = f"l{label_columns(plan).index(Slot(SlotKind.FRAUD_NEWEST))}" if wanted else ""
-    lines = []
-    for k, slot in enumerate(wanted):
-        lines += [
-            f"  local clean{k} = NULL",
-            f"  if {newest} ~= NULL then",
-            f"    clean{k} = 0",
-            f"    for p = {names.start}, {names.start - names.size} + {names.counts[-1]} * {names.size}, {names.size} do",
-            "      local rt = unpack_struct('<I6', v, p)",
-            f"      if rt <= {newest} then break end",
-            f"      if rt <= t - {slot.window_ms} then clean{k} = clean{k} + 1 end",
-            "    end",
-            "  end",
-        ]
-    return lines
-
-
-def _slot_values(plan: EntityPlan, names: Names, columns: list[str], before: list[str]) -> list[str]:
-    """An expression per slot."""
-    remembered = dict(zip(label_columns(plan), columns, strict=True))
-    counts = {window.window_ms: count for window, count in zip(names.windows, names.counts, strict=True)}
-    clean = [slot for slot in plan.slots if slot.kind == SlotKind.CLEAN]
-    found = []
-    for place, slot in enumerate(plan.slots):
-        if slot.kind == SlotKind.CLOCK:
-            found.append("t")
-        elif slot.kind == SlotKind.PREVIOUS:
-            found.append("previous")
-        elif slot.kind == SlotKind.CARRIED and slot.input:
-            found.append(before[plan.carried.index(slot.input)])
-        elif slot.kind == SlotKind.CLEAN:
-            found.append(f"clean{clean.index(slot)}")
-        elif slot.kind in LABEL_KINDS:
-            found.append(remembered[slot])
-        elif slot.kind == SlotKind.COUNT and slot.where is None:
-            found.append(counts[slot.window_ms])
-        elif slot.kind == SlotKind.SEEN:
-            met, last = met_variable(names, slot.input, None), names.counts[-1]
-            time = f"unpack_struct('<I6', v, {names.start} + {met} * {names.size})"
-            found.append(f"({met} < {last} - 1 and {time} or NULL)")
-        elif slot.kind in ORDER_KINDS:
-            found.append(names.rank(place))
-        else:
-            found.append(names.totals[Slot(slot.kind, slot.window_ms, slot.input, slot.where)])
-    return found
+def lua_bytes(value: bytes) -> str:
+    """A string constant of Lua."""
+    return "'" + "".join(f"\\{byte:03d}" for byte in value) + "'"

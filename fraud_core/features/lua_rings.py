@@ -9,10 +9,10 @@ from collections.abc import Collection
 
 from fraud_core.features.layout import (
     REFRESH_EVENTS,
-    REFRESH_MS,
     header_format,
     label_columns,
     life_ms,
+    refresh_ms,
 )
 from fraud_core.features.lua_sketches import sketch_lines, sweep_lines
 from fraud_core.features.lua_steps import (
@@ -66,7 +66,8 @@ class _Places:
 
 
 def ring_function(plan: EntityPlan) -> str:
-    """Source of the function: of an entity's state and labels (keys) and the packed inputs, it returns packed slots."""
+    """Source of the function: of an entity's state and labels (keys), the packed event and the state's first bytes, which hold the
+    header, it returns the event's seq, negative, and its slots, packed."""
     places = _Places(plan)
     format_ = header_format(plan) + totals_format(plan)
     offsets, cells_at = ring_offsets(plan)
@@ -75,11 +76,10 @@ def ring_function(plan: EntityPlan) -> str:
     carried = [f"s[{places.carried + place}]" for place in range(len(plan.carried))]
     slots = ["s[1]", *_slot_values(plan, places, columns)]
     lines = [
-        "function(key, labels_key, packed, at)",
+        "function(key, labels_key, packed, at, h)",
         *argument_lines(plan),
         "  local told = t",
-        f"  local h = call('GETRANGE', key, 0, {header - 1})",
-        f"  local known = #h == {header}",
+        f"  local known = #h >= {header}",
         f"  local s = known and {{unpack_struct('{format_}', h)}} or {{{places.empty(plan)}}}",
         "  local previous = known and s[2] or NULL",
         "  local before = previous",
@@ -89,7 +89,7 @@ def ring_function(plan: EntityPlan) -> str:
         "    previous = NULL",
         *[f"    {value} = NULL" for value in carried],
         "  end",
-        "  s[1] = s[1] + 1",
+        "  s[1] = s[1] - 1",
         "  s[2] = t",
         *label_lines(plan, "s[3]", columns),
         *_carried_lines(carried),
@@ -111,12 +111,13 @@ def ring_function(plan: EntityPlan) -> str:
 
 
 def _life_lines(plan: EntityPlan) -> list[str]:
-    """Put off the end of the state's life: hourly does, for `life_ms` holds an hour more than a state must live.
+    """Put off the end of the state's life, as often as `refresh_ms` says.
 
     By the event's own time, since a clock that ran ahead stands still; and now and then whatever the times say.
     """
+    every = refresh_ms(plan.rule)
     return [
-        f"  if {bucket(REFRESH_MS, 'told')} ~= {bucket(REFRESH_MS, 'before')} or s[1] % {REFRESH_EVENTS} == 1 then",
+        f"  if {bucket(every, 'told')} ~= {bucket(every, 'before')} or -s[1] % {REFRESH_EVENTS} == 1 then",
         f"    call('EXPIRE', key, {life_ms(plan.rule) // 1000})",
         "  end",
     ]

@@ -65,4 +65,4 @@ def sketch_lines(  # noqa: PLR0917 (places of one sketch in a state)
         "end",
     ]
     step = "\n    ".join(body)
-    return [f"  {filtered(plan, sketch.where, f'if {c} ~= NULL then {step} end')}"]
+    return [f"  {filtered(plan, sketch.where, f'if {c} >= 0 then {step} end')}"]

@@ -3,23 +3,21 @@
 from collections.abc import Sequence
 
 from fraud_core.features.layout import FOREVER_MS, LABEL_BYTES, LABEL_FORMAT, label_columns
+from fraud_core.features.lists import record_parts
 from fraud_core.features.plan import EntityPlan, Filter, SlotKind
 
 _ARGUMENTS = 60
 
 
 def argument_lines(plan: EntityPlan) -> list[str]:
-    """The event's inputs as locals, from place `at` of what was sent."""
-    names = ["t", *argument_names(plan), "bits"]
+    """The event's inputs as locals, from place `at` of what was sent; a cell that is none is -1."""
+    parts = record_parts(plan)
+    names = [part.what if part.what in ("t", "bits") else part.name for part in parts]
+    formats = "".join(f"{'i' if part.signed else 'I'}{part.bytes}" for part in parts)
     return [
-        f"  local {', '.join(names)} = unpack_struct('<{'d' * len(names)}', packed, at)",
-        *[f"  if g{k} == NULL then g{k} = 0 end" for k in range(len(plan.hashes))],
+        f"  local {', '.join(names)} = unpack_struct('<{formats}', packed, at)",
+        *[f"  c{k} = c{k} - 1" for k in range(len(plan.cells))],
     ]
-
-
-def argument_bytes(plan: EntityPlan) -> int:
-    """Size of an entity's packed inputs: doubles, which hold these integers exactly and cost least to unpack."""
-    return 8 * (2 + len(argument_names(plan)))
 
 
 def packed(formats: Sequence[str], values: Sequence[str]) -> str:
@@ -29,12 +27,6 @@ def packed(formats: Sequence[str], values: Sequence[str]) -> str:
         some = slice(start, start + _ARGUMENTS)
         parts.append(f"pack('<{''.join(formats[some])}', {', '.join(values[some])})")
     return " .. ".join(parts)
-
-
-def argument_names(plan: EntityPlan) -> list[str]:
-    """Locals of the inputs: x numbers, g hashes (0: none), k carried values, c cells of sketches."""
-    kinds = (("x", plan.numbers), ("g", plan.hashes), ("k", plan.carried), ("c", plan.cells))
-    return [f"{letter}{place}" for letter, sources in kinds for place in range(len(sources))]
 
 
 def filtered(plan: EntityPlan, where: Filter | None, step: str, bits: str = "bits") -> str:

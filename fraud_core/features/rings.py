@@ -157,6 +157,11 @@ def totals_bytes(plan: EntityPlan) -> int:
     return sum(8 * len(ring.measures) + ring.bucket_bytes for ring in rings(plan))
 
 
+def header_and_totals_bytes(plan: EntityPlan) -> int:
+    """What a state function reads of rings."""
+    return header_bytes(plan) + totals_bytes(plan)
+
+
 def ring_offsets(plan: EntityPlan) -> tuple[list[int], int]:
     """Where each ring begins, and the cells of the sketches behind the last one."""
     at = header_bytes(plan) + totals_bytes(plan)

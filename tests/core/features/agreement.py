@@ -10,7 +10,9 @@ import redis
 from fraud_core.features import Applied, FeatureSet, OnlineState, label_effects
 from fraud_core.features.calls import entity_key
 from fraud_core.features.layout import LABELS_VALID_AT, label_columns, life_ms
-from fraud_core.features.plan import EntityPlan, Layout
+from fraud_core.features.list_events import ListEvents
+from fraud_core.features.lists import LIST_BYTES, events_begin, with_effects
+from fraud_core.features.plan import EntityPlan
 from fraud_core.features.rings import SKETCH_BYTES, STAMPS, ring_offsets, rings, sketches
 from tests.core.features.world import HOUR, World
 
@@ -69,9 +71,10 @@ def apply_all_with_expiry(client: redis.Redis, state: OnlineState, world: World)
         while next_effect < len(pushed_ms) and pushed_ms[next_effect] <= now:
             one = effects[next_effect]
             entity, id = one["entity"][0], one["entity_id"][0]
-            key = entity_key(state.namespace, state.epoch(), entity, id) + ":l"
+            key = entity_key(state.namespace, state.epoch(), entity, id)
             _expire(client, touched, pushed_ms[next_effect])
             state.apply_label_effects(one)
+            key += ":l" if client.exists(f"{key}:l") else ""  # rings keep their effects apart
             touched[key] = pushed_ms[next_effect], life_ms(state.features.plans[entity].rule)
             next_effect += 1
         _expire(client, touched, now)
@@ -82,15 +85,26 @@ def apply_all_with_expiry(client: redis.Redis, state: OnlineState, world: World)
     return applied
 
 
+def clock_ms(features: FeatureSet, entity: str, state: bytes) -> int:
+    """The clock of an entity, by its state."""
+    if is_list(state):
+        return ListEvents(features.plans[entity]).newest(state)[1] or 0
+    return int.from_bytes(state[6:12], "little")
+
+
+def is_list(state: bytes) -> bool:
+    return int.from_bytes(state[:6], "little", signed=True) >= 0
+
+
 def settled(plan: EntityPlan, state: bytes) -> bytes:
     """A state without what the next event works out anew: what is known of labels, cells that left their window."""
+    if is_list(state):
+        return with_effects(state[:LIST_BYTES] + state[events_begin(state) :], b"")
     found = bytearray(state)
     clock = int.from_bytes(state[6:12], "little")
     if plan.has_labels:
         end = LABELS_VALID_AT + 6 * (1 + len(label_columns(plan)))
         found[LABELS_VALID_AT:end] = bytes(end - LABELS_VALID_AT)
-    if plan.rule.layout == Layout.LIST:
-        return bytes(found)
     offsets, cells = ring_offsets(plan)
     for number, sketch in enumerate(sketches(plan)):
         ring = rings(plan)[sketch.ring]

@@ -31,8 +31,9 @@ def test_apply_labels_read_rebuild_and_sweep_work_on_a_cluster(cluster: Any, fea
     offline = compute_offline(features, world.frame, world.labels)
     ids = [event["id"] for event in world.events]
     assert_same_bits(features, ids, np.stack([each.vector for each in applied]), offline)
-    again = state.apply(world.events[0], world.events[0]["id"])
-    assert again.seqs == applied[0].seqs
+    again = state.apply(world.events[-1], world.events[-1]["id"])
+    assert again.seqs == applied[-1].seqs
+    assert again.vector.tobytes() == applied[-1].vector.tobytes()
     payer = next(event["payer"] for event in world.events if event["payer"])
     live = state.read("payer", payer)
     nodes = {cluster.get_node_from_key(key.decode()).name for key in cluster.scan_iter("test:1:*")}
