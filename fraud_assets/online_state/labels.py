@@ -75,7 +75,7 @@ def ends_in(rows: pl.LazyFrame) -> Ends:
     held = rows.group_by("_stream", "_shard", "_incarnation").agg(pl.col("_offset").max())
     return {
         Shard(stream, number, incarnation): offset
-        for stream, number, incarnation, offset in held.collect().iter_rows()
+        for stream, number, incarnation, offset in held.collect(engine="streaming").iter_rows()
     }
 
 
