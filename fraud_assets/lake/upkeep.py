@@ -159,6 +159,11 @@ def _keep_removed_for(lake: Lake, name: str, hours: int) -> None:
             table.alter.set_table_properties({"delta.deletedFileRetentionDuration": wanted})
         except CommitFailedError:
             return  # somebody committed meanwhile; the next upkeep sets it
+        except (DeltaError, OSError) as error:
+            raise LakeError(
+                f"How long {name} remembers removed files could not be set: {error}. The table is as it was; check the health of "
+                "the lake."
+            ) from error
 
 
 def _hours(interval: str | None) -> timedelta | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from deltalake.exceptions import CommitFailedError
+from deltalake.exceptions import CommitFailedError, DeltaError
 
 from fraud_assets.features import FEATURES
 from fraud_assets.features.snapshots import KEPT_FOR, SNAPSHOT_PARTS, SNAPSHOTS
@@ -133,4 +133,12 @@ def _remove(lake: Lake, name: str, column: str, days: int, result: LakeUpkeep) -
         gone = int(lake.table(name).delete(f"{column} < '{value}'")["num_deleted_rows"])
     except CommitFailedError:
         return  # somebody writes there right now; the next pass does it
+    except (LakeError, DeltaError, OSError) as error:
+        problem = (
+            f"The rows of {name} with {column} before {value} could not be removed: {error}. They are as they were; check the "
+            "health of the lake and run it again."
+        )
+        _LOG.error("%s", problem)
+        result.problems.append(problem)
+        return
     result.retired |= {name: gone} if gone else {}

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
+from deltalake.table import TableAlterer
 
 from fraud_assets.lake import Lake, open_lake
 from fraud_assets.lake.files import prune_log, state_of, table_names
@@ -117,6 +118,19 @@ def test_a_checkpoint_that_cannot_be_written_is_said_as_an_error_of_the_lake(
         compact(lake, "t", most_rows=1)  # as an ingest run does, whose other shards go on
     with pytest.raises(LakeError, match="503"):
         keep_up(lake, "t", vacuum_after_h=24)
+
+
+def test_a_property_that_cannot_be_set_is_said_as_an_error_of_the_lake(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(lake, 1)
+
+    def fails(*_: object, **__: object) -> None:
+        raise DeltaError("the store answered 503")
+
+    monkeypatch.setattr(TableAlterer, "set_table_properties", fails)
+    with pytest.raises(LakeError, match="503"):
+        keep_up(lake, "t", vacuum_after_h=48)
 
 
 def test_every_table_is_found_and_nothing_else(lake: Lake) -> None:

@@ -11,8 +11,9 @@ import dagster as dg
 import polars as pl
 import pytest
 from deltalake import DeltaTable
-from deltalake.exceptions import CommitFailedError
+from deltalake.exceptions import CommitFailedError, DeltaError
 
+from fraud_assets.features import FEATURES
 from fraud_assets.ingestion import run_ingest
 from fraud_assets.ingestion.retired import join_old_ranges, retire_old_days
 from fraud_assets.ingestion.verify import verify
@@ -203,6 +204,27 @@ def test_a_pass_keeps_up_every_table_and_a_dry_one_changes_nothing(judged: Setti
     assert verify(judged).ok
     with pytest.raises(LakeError, match="no table nonsense"):
         keep_lake(judged, lake, ["nonsense"])
+
+
+def test_what_the_store_does_not_let_go_is_a_problem_of_its_table_and_stops_no_other(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = open_lake(settings)
+    row = pl.DataFrame({"id": ["p1"], "event_date": [date(2020, 1, 1)]})
+    lake.create(FEATURES, row.schema, ["event_date"])
+    lake.append(lake.table(FEATURES), row)
+
+    def fails(*_: object, **__: object) -> None:
+        raise DeltaError("the store answered 503")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DeltaTable, "delete", fails)
+        refused = keep_lake(settings.changed(retain_transactions_days=1000), lake)
+    assert len(refused.problems) == 1
+    assert "503" in refused.problems[0]
+    assert [done.after.rows for done in refused.tables] == [1]
+    done = keep_lake(settings.changed(retain_transactions_days=1000), lake)
+    assert (done.problems, done.retired) == ([], {FEATURES: 1})
 
 
 def test_transactions_are_kept_for_as_long_as_features_look_back(judged: Settings) -> None:
