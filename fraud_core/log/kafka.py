@@ -6,6 +6,7 @@ Only committed messages are read. A topic that was deleted and made again has an
 Append times are the broker's (LogAppendTime): every reader and every retry must judge by the same clock.
 """
 
+import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -37,6 +38,7 @@ class KafkaLog:
         self._connection, self._namespace, self._may_trim = connection, namespace, trim
         self._positions = Positions(connection, namespace)
         self._appender: Appender | None = None
+        self._opening = threading.Lock()
         self._readers: dict[Shard, PartitionReader] = {}
         self._counts: dict[str, int] = {}
         self._tallies: dict[Shard, TallyByReading] = {}
@@ -190,9 +192,10 @@ class KafkaLog:
         return topic_settings(self._connection, [self.topic(stream) for stream in streams])
 
     def _open_appender(self) -> Appender:
-        if self._appender is None or self._appender.broken:
-            self._appender = Appender(self._connection, self._append_timeout_s)
-        return self._appender
+        with self._opening:  # of two that came at once, one would be left open, held by nobody
+            if self._appender is None or self._appender.broken:  # a broken one ends by itself
+                self._appender = Appender(self._connection, self._append_timeout_s)
+            return self._appender
 
     def replicas(self, stream: str) -> int:
         """Copies of the partition that has the fewest."""

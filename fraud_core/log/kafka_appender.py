@@ -46,7 +46,7 @@ class Appender:
             )
         )
         self.broken = False
-        """Whether it can do no more: open another."""
+        """Whether it can do no more: open another. This one ends once it has said what became of all that it was given."""
         self._closed = threading.Event()
         self._listener = threading.Thread(target=self._hear, name="kafka-appender", daemon=True)
         self._listener.start()
@@ -95,7 +95,7 @@ class Appender:
         )
 
     def _hear(self) -> None:
-        while not self._closed.is_set():
+        while not self._closed.is_set() and not (self.broken and len(self._producer) == 0):
             self._producer.poll(_HEAR_S)
 
     def _produce(self, topic: str, payload: bytes, heard: Any, to: dict[str, Any]) -> None:

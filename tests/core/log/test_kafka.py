@@ -277,6 +277,16 @@ def test_whoever_gives_up_waiting_for_an_append_stops_no_other(log: KafkaLog) ->
     assert log.append_soon(STREAM, entries(1)).result(timeout=60) == [first + 2]
 
 
+def test_a_producer_that_can_do_no_more_is_let_go_when_all_it_was_given_is_answered(log: KafkaLog) -> None:
+    first = log.append(STREAM, entries(1))[0]
+    waiting = log.append_soon(STREAM, entries(50))
+    broken = log._open_appender()
+    broken.broken = True  # as a fatal error leaves it
+    assert log.append(STREAM, entries(1))[0] > first
+    assert len(waiting.result(timeout=60)) == 50
+    until(lambda: not broken._listener.is_alive(), "the end of the thread that hears its confirmations")
+
+
 async def given_up(log: KafkaLog) -> None:
     """Append, and be cancelled before the broker has confirmed it."""
     asyncio.wrap_future(log.append_soon(STREAM, entries(1))).cancel()
