@@ -67,5 +67,5 @@ def _value(contracts: Contracts, contract: Contract, name: str, value: Any) -> A
 
 
 def _short(text: str) -> str:
-    hidden = _LONG_NUMBER.sub(HIDDEN, text[: 2 * _WIDTH])
-    return hidden if len(text) <= _WIDTH else hidden[: _WIDTH - 1] + "…"
+    hidden = _LONG_NUMBER.sub(HIDDEN, text)  # the whole: what is left of a number that was cut looks short
+    return hidden if len(hidden) <= _WIDTH else hidden[: _WIDTH - 1] + "…"

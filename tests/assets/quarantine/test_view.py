@@ -31,6 +31,17 @@ def test_a_card_number_is_hidden_in_whatever_field_it_stands(contracts: Contract
         assert CARD not in text.replace(" ", ""), fields
 
 
+def test_a_long_number_is_hidden_also_where_a_long_text_is_cut(
+    contracts: Contracts, event: MakeEvent
+) -> None:
+    for before in range(300, 340):
+        text = json.dumps(masked(contracts, "transactions", event(1, merchant_id="1" * before + "," + CARD)))
+        assert "41" not in text.partition("merchant_id")[2].partition(",")[2][:20], before
+    assert "…" in json.dumps(
+        masked(contracts, "transactions", event(1, merchant_id="m" * 400)), ensure_ascii=False
+    )
+
+
 def test_the_payment_inside_a_decision_is_masked_by_its_own_contract(
     contracts: Contracts, event: MakeEvent
 ) -> None:
