@@ -1,7 +1,8 @@
 """Who did what to which quarantined event, when and why: a table of its own, to which rows are only ever added.
 
 It also holds the state of a row: the last thing done to it. Whoever is about to act writes that down first, and only if
-nobody else has written since the states were read; so two people cannot act on one state of affairs.
+nobody else has written since the states were read; so two people cannot act on one state of affairs. Acts are counted by the
+table's own version, and stand in that order: clocks may differ and go back.
 """
 
 import time
@@ -37,6 +38,7 @@ SCHEMA: Final[dict[str, pl.DataType]] = {
     "new_shard": pl.Int32(),
     "new_incarnation": pl.String(),
     "new_offset": pl.Int64(),
+    "number": pl.Int64(),
 }
 _PATIENCE_S: Final = 30.0
 
@@ -74,7 +76,7 @@ class Audit:
         """Everything that was ever done, oldest first."""
         if not self._lake.exists(AUDIT):
             return pl.DataFrame(schema=SCHEMA)
-        return self._lake.scan(AUDIT).collect().sort("at", maintain_order=True)
+        return _in_order(_numbered(self._lake.scan(AUDIT)).collect())
 
     def states(self) -> pl.DataFrame:
         """The state of every row that anything was done to: its identity, `state`, and the last act on it.
@@ -86,8 +88,9 @@ class Audit:
             return states_of(pl.DataFrame(schema=SCHEMA))
         table = self._lake.table(AUDIT)
         self._version = self._lake.committed(table, AUDIT)
-        columns = (*IDENTITY, "at", "actor", "outcome", "because", "mapping_hash")
-        return states_of(self._lake.scan(table).filter(pl.col("outcome") != SHOWN).select(columns).collect())
+        columns = (*IDENTITY, "number", "at", "actor", "outcome", "because", "mapping_hash")
+        acts = _numbered(self._lake.scan(table)).filter(pl.col("outcome") != SHOWN)
+        return states_of(acts.select(columns).collect())
 
     def intend(self, act: Act, outcome: str, rows: pl.DataFrame) -> None:
         """Record what is about to be done to `rows` (identity and `replay_of`), or what was done by recording it.
@@ -97,7 +100,8 @@ class Audit:
         table = self._lake.create(AUDIT, SCHEMA)
         if self._lake.committed(table, AUDIT) != self._version:
             raise CommitRefused("Somebody else is at work in quarantine: its states have to be read again.")
-        self._lake.append(table, _records(act, outcome, rows), {AUDIT: self._version + 1})
+        number = self._version + 1
+        self._lake.append(table, _records(act, outcome, rows, number), {AUDIT: number})
         self._version += 1
 
     def conclude(self, act: Act, outcome: str, rows: pl.DataFrame) -> None:
@@ -107,7 +111,7 @@ class Audit:
             table = self._lake.create(AUDIT, SCHEMA)
             version = self._lake.committed(table, AUDIT)
             try:
-                self._lake.append(table, _records(act, outcome, rows), {AUDIT: version + 1})
+                self._lake.append(table, _records(act, outcome, rows, version + 1), {AUDIT: version + 1})
             except CommitRefused:
                 if time.monotonic() > deadline:
                     raise
@@ -120,7 +124,7 @@ class Audit:
 def states_of(acts: pl.DataFrame) -> pl.DataFrame:
     """One row per identity: `state`, and `last`, `by`, `last_at`, `because` of the last act on it."""
     return (
-        acts.sort("at", maintain_order=True)
+        _in_order(acts)
         .group_by(IDENTITY, maintain_order=True)
         .agg(
             pl.col("outcome").last().alias("last"),
@@ -136,8 +140,19 @@ def states_of(acts: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _records(act: Act, outcome: str, rows: pl.DataFrame) -> pl.DataFrame:
+def _numbered(acts: pl.LazyFrame) -> pl.LazyFrame:
+    """With `number`, null where a table was begun without it."""
+    held = "number" in acts.collect_schema()
+    return acts if held else acts.with_columns(pl.lit(None, pl.Int64).alias("number"))
+
+
+def _in_order(acts: pl.DataFrame) -> pl.DataFrame:
+    return acts.sort("number", "at", nulls_last=False, maintain_order=True)
+
+
+def _records(act: Act, outcome: str, rows: pl.DataFrame, number: int) -> pl.DataFrame:
     fixed = {
+        "number": pl.lit(number, pl.Int64),
         "at": pl.lit(datetime.now(UTC), UTC_MICROSECONDS),
         "outcome": pl.lit(outcome),
         **{

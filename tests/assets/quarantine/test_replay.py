@@ -7,9 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import polars as pl
 import pytest
@@ -17,9 +17,9 @@ import redis
 from cryptography.fernet import Fernet
 
 from fraud_assets.ingestion import run_ingest, verify
-from fraud_assets.lake import Lake
+from fraud_assets.lake import Lake, compact
 from fraud_assets.quarantine import AUDIT, Audit, Selection, discard, find, replay, replaying, state_counts
-from fraud_assets.quarantine.audit import IDENTITY, INTENDED, Act
+from fraud_assets.quarantine.audit import APPENDED, DISCARDED, IDENTITY, INTENDED, Act, _records
 from fraud_assets.quarantine.replaying import REPLAY_FAILPOINTS
 from fraud_core.errors import CommitRefused, SettingsError
 from fraud_core.log import Log, Manifest, Origin, framing, json_entry
@@ -256,6 +256,45 @@ def test_two_people_do_not_act_on_one_state_of_affairs(
         slow.intend(Act.by("bob", "replay"), INTENDED, rows.select(*IDENTITY, replay_of="root"))
     assert discard(lake, EVERYTHING, "bob", "me too") == 0
     assert Audit(lake).rows()["actor"].to_list() == ["ann"]
+
+
+def test_acts_stand_in_the_order_in_which_they_were_written_whatever_the_clocks_said(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = pl.DataFrame(
+        [("transactions", 0, "life", 1, 0, "root")], schema=[*IDENTITY, "replay_of"], orient="row"
+    )
+    audit, minutes = Audit(lake), iter(range(50, 0, -10))
+
+    class Backwards(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls(2026, 1, 1, 0, next(minutes), tzinfo=tz)
+
+    def state() -> list[str]:
+        return audit.states()["state"].to_list()
+
+    monkeypatch.setattr("fraud_assets.quarantine.audit.datetime", Backwards)
+    audit.intend(Act.by("ann", "replay"), INTENDED, row)
+    assert state() == ["open"]
+    audit.conclude(Act.by("ann", "replay"), APPENDED, row)
+    assert state() == ["replayed"]
+    compact(lake, AUDIT)
+    assert state() == ["replayed"]
+    assert audit.rows()["outcome"].to_list() == [INTENDED, APPENDED]
+
+
+def test_an_audit_that_was_begun_before_acts_were_counted_goes_on(lake: Lake) -> None:
+    row = pl.DataFrame(
+        [("transactions", 0, "life", 1, 0, "root")], schema=[*IDENTITY, "replay_of"], orient="row"
+    )
+    act = _records(Act.by("ann", "discard", "test"), DISCARDED, row, 1).drop("number")
+    lake.append(lake.create(AUDIT, act.schema), act, {AUDIT: 1})
+    audit = Audit(lake)
+    assert audit.states()["state"].to_list() == ["discarded"]
+    audit.intend(Act.by("ann", "replay"), INTENDED, row)
+    assert audit.states()["state"].to_list() == ["open"]
+    assert audit.rows()["number"].to_list() == [None, 2]
 
 
 def test_what_was_discarded_stays_and_comes_back_only_when_asked_for(
