@@ -10,10 +10,8 @@ from fraud_core.features.calls import entity_key, pack_effects
 from fraud_core.features.inputs import Ints
 from fraud_core.features.layout import header_bytes, label_columns, life_ms
 from fraud_core.features.lists import (
-    DROP_EVERY,
     QUIET_EVENTS,
     SPARE_EVENTS,
-    SPARE_MS,
     kept_from,
     list_header,
     record_bytes,
@@ -82,7 +80,7 @@ def _kept_from(history: History, plan: EntityPlan, ordered: Sorted) -> Ints:
     """See lists.kept_from."""
     rule = plan.rule
     found: Ints = kept_from(
-        ordered.starts, history.times[ordered.rows], rule.horizon_ms + SPARE_MS, rule.cap + SPARE_EVENTS, DROP_EVERY,
+        ordered.starts, history.times[ordered.rows], rule.horizon_ms, rule.cap + SPARE_EVENTS,
         QUIET_EVENTS if rule.layout == Layout.BUCKETS else 0,
     )  # fmt: skip
     return found

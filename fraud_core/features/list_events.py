@@ -7,7 +7,7 @@ import numpy as np
 from numba import njit
 
 from fraud_core.errors import StateError
-from fraud_core.features.fold import fold
+from fraud_core.features.fold import fold, local_codes
 from fraud_core.features.fold_labels import newest_labels
 from fraud_core.features.fold_rings import fold_rings
 from fraud_core.features.lists import LIST_BYTES, events_begin, record_bytes, record_parts
@@ -104,8 +104,12 @@ def _list_fold(plan: EntityPlan) -> Callable[[Any, Ints, Ints], None]:
 
     def newest_slots(read: Any, newest_fraud: Ints, out: Ints) -> None:
         clock, numbers, hashes, carried, _, bits = read
+        starts = np.array([0, len(clock)])
+        values = np.empty(hashes.shape, np.int32)
+        for place, mine in enumerate(hashes):
+            values[place] = local_codes(starts, mine)
         fold(
-            np.array([0, len(clock)]), clock, numbers, hashes, carried, bits, np.zeros(len(clock), np.int64),
+            starts, clock, numbers, values, carried, bits, np.zeros(len(clock), np.int64),
             tables.windows, tables.slots, tables.orders, rule.cap, rule.horizon_ms, newest_fraud, out,
         )  # fmt: skip
 
@@ -135,15 +139,15 @@ def _too_late(entity: str) -> StateError:
 
 
 @njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
-def read_events(  # noqa: C901, PLR0917 (one pass over the bytes; numba takes no keywords)
+def read_events(  # noqa: PLR0917 (one pass over the bytes; numba takes no keywords)
     events: Any, count: int, most: int, known_clock: Any, parts: Any, fields: Any
 ) -> Any:
     """The newest events of a list as the folds take them, oldest first.
 
     events: uint8[bytes] of `count` records, of which the last `most` are read; known_clock: running maximum of the times before
     them, ms; parts: int64[p, 5] of bytes, 1 where signed, what it is, its number, and what was added to it; fields: how many
-    numbers, hashes, carried values and cells there are. Returns the clock int64[n], numbers int64[·, n], hashes as int32[·, n]
-    numbered from 0 in order of appearance (-1: none), carried and cells int64[·, n], bits int64[n].
+    numbers, hashes, carried values and cells there are. Returns the clock int64[n]; numbers, hashes, carried values and cells
+    int64[·, n], NULL where there is none; bits int64[n].
     """
     size = parts[:, 0].sum()
     first = max(0, count - most)
@@ -151,7 +155,7 @@ def read_events(  # noqa: C901, PLR0917 (one pass over the bytes; numba takes no
     clock = np.zeros(n, np.int64)
     bits = np.zeros(n, np.int64)
     numbers = np.full((fields[0], n), NULL, np.int64)
-    hashes = np.zeros((fields[1], n), np.int64)
+    hashes = np.full((fields[1], n), NULL, np.int64)
     carried = np.full((fields[2], n), NULL, np.int64)
     cells = np.full((fields[3], n), NULL, np.int64)
     running = known_clock
@@ -174,36 +178,11 @@ def read_events(  # noqa: C901, PLR0917 (one pass over the bytes; numba takes no
             elif what == _NUMBER:
                 numbers[place, i - first] = value
             elif what == _HASH:
-                hashes[place, i - first] = value
+                hashes[place, i - first] = value - parts[p, 4] if value else NULL
             elif what == _CARRIED:
                 carried[place, i - first] = value
             elif what == _CELL:
                 cells[place, i - first] = value - parts[p, 4] if value else NULL
             else:
                 bits[i - first] = value
-    values = np.full((fields[1], n), -1, np.int32)
-    for field in range(fields[1]):
-        _number(hashes[field], values[field])
-    return clock, numbers, values, carried, cells, bits
-
-
-@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
-def _number(hashes: Any, values: Any) -> None:
-    """Number different hashes; 0 is none. values: int32[n], all -1, written."""
-    room = 8
-    while room < 2 * len(hashes):
-        room *= 2
-    owner = np.full(room, -1, np.int64)
-    used = 0
-    for i in range(len(hashes)):
-        if hashes[i] == 0:
-            continue
-        k = (hashes[i] * 2654435761 >> 7) & (room - 1)
-        while owner[k] >= 0 and hashes[owner[k]] != hashes[i]:
-            k = (k + 1) & (room - 1)
-        if owner[k] < 0:
-            owner[k] = i
-            values[i] = used
-            used += 1
-        else:
-            values[i] = values[owner[k]]
+    return clock, numbers, hashes, carried, cells, bits

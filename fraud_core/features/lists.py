@@ -25,7 +25,9 @@ DROP_EVERY: Final = 16
 """Events from one dropping to the next."""
 SPARE_EVENTS: Final = 64
 SPARE_MS: Final = 3_600_000
-"""What is kept beyond cap and horizon for repeated calls."""
+REPEATED: Final = 4
+"""What is kept for repeated calls: so many events beyond the cap; beyond the horizon so long, and all that the last few events looked
+at, whatever the time between them."""
 QUIET_EVENTS: Final = 32
 """Of an entity whose layout is buckets: a list that would hold more than this many events of its horizon becomes rings."""
 
@@ -92,20 +94,19 @@ def with_effects(value: bytes, effects: bytes) -> bytes:
 
 
 @njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
-def kept_from(starts: Any, times: Any, reach_ms: int, most: int, every: int, quiet: int) -> Any:  # noqa: PLR0917 (numba)
+def kept_from(starts: Any, times: Any, horizon_ms: int, most: int, quiet: int) -> Any:
     """Which events the state functions would still have: int64[e], the first one's place for each entity; -1: it became rings.
 
-    starts: int64[e+1] into the sorted events; times: int64[n] event times, ms; reach_ms: horizon and SPARE_MS; most: cap and
-    SPARE_EVENTS; every: DROP_EVERY; quiet: QUIET_EVENTS, or 0 for entities that are always lists.
+    starts: int64[e+1] into the sorted events; times: int64[n] event times, ms; most: cap and SPARE_EVENTS; quiet: QUIET_EVENTS, or
+    0 for entities that are always lists.
     """
     first = starts[:-1].copy()
     for e in range(len(first)):
         for i in range(starts[e], starts[e + 1]):
             full = quiet > 0 and i - first[e] >= quiet
-            if full or (i - starts[e] + 1) % every == 0:
-                while first[e] < i and (
-                    times[first[e]] <= times[i] - reach_ms or (quiet == 0 and i - first[e] >= most)
-                ):
+            if full or (i - starts[e] + 1) % DROP_EVERY == 0:
+                least = min(times[i] - SPARE_MS, times[max(first[e], i - REPEATED)]) - horizon_ms
+                while first[e] < i and (times[first[e]] <= least or (quiet == 0 and i - first[e] >= most)):
                     first[e] += 1
             if quiet > 0 and i - first[e] >= quiet:
                 first[e] = -1
