@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,14 @@ def with_lake_of(settings: Settings, template: Settings) -> Settings:
 
 
 def declarations(settings: Settings) -> tuple[Contracts, FeatureSet]:
-    contracts = load_contracts(settings.contracts)
+    files = sorted(settings.contracts.iterdir())
+    return _declared(settings.contracts, tuple((path.name, path.stat().st_mtime_ns) for path in files))
+
+
+@lru_cache(maxsize=4)
+def _declared(folder: Path, _files: tuple[tuple[str, int], ...]) -> tuple[Contracts, FeatureSet]:
+    """Read once as long as nobody changes them: a second for each question would be most of many a test."""
+    contracts = load_contracts(folder)
     return contracts, load_features(contracts.features_path, contracts)
 
 
