@@ -204,8 +204,7 @@ def _sources(
     lake: Lake, contracts: Contracts, reading: Reading, payments: DeltaTable, start: Snapshot | None
 ) -> Sources:
     rows = lake.scan(payments)
-    within = pl.lit(value=False) if reading.within is None else reading.within
-    folded = rows.filter((pl.col("known_at") >= reading.known_from) & within)
+    folded = rows.filter((pl.col("known_at") >= reading.known_from) & reading.within)
     if start:
         folded = folded.filter(~start.cut.rows)
     count = folded.select(pl.len()).collect(engine="streaming").item()

@@ -48,8 +48,6 @@ class ById:
     def put_away(self) -> None:
         """Read the lake. Raises StartRefused when a copy that the snapshot stands for does not count any more."""
         reading, known = self.reading, pl.col("known_at")
-        if reading.within is None:
-            return
         part = hashed(self._id, 0, self.parts).alias(PART)
         digest = self._digest
         labelled = (

@@ -24,8 +24,8 @@ class Reading:
     first: date
     last: date
     known_from: datetime
-    within: pl.Expr | None
-    """Events that may precede one of the range's in an entity's order; None when the range is empty."""
+    within: pl.Expr
+    """Events that may precede one of the range's in an entity's order; none when the range is empty."""
     epochs: Epochs
     known_to: datetime | None = None
     """All that became known up to then is among them."""
@@ -51,7 +51,7 @@ def reading_of(  # noqa: PLR0917
     )
     known = newest.select(pl.col("known_at").max()).item()
     if known is None:
-        return Reading(first, last, known_from, None, epochs)
+        return Reading(first, last, known_from, pl.lit(value=False), epochs)  # there is nothing to answer
     known_to = known + ahead
     within = (pl.col("known_at") <= known_to).fill_null(True) | out_of_turn(newest, epochs)
     return Reading(first, last, known_from, within, epochs, known_to)

@@ -81,6 +81,11 @@ def test_days_without_transactions_are_empty_partitions(past_settings: Settings)
     assert table(lake).is_empty()
 
 
+def test_days_without_transactions_read_none(past_settings: Settings) -> None:
+    built = build_features(open_lake(past_settings), *declarations(past_settings), day(500), day(499))
+    assert built.folded == 0
+
+
 def add_payment(lake: Lake, id: str, at: datetime, payer: str, **changes: Any) -> None:
     """A payment of an account, card and device that nobody else uses."""
     row = lake.scan("transactions").head(1).collect()
