@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from fraud_assets.features import earliest_day_known_since
+from fraud_assets.features import days_known_since, stretches
 from fraud_assets.orchestration.resources import Platform
 from fraud_assets.runs.client import RANGE_END_TAG, RANGE_START_TAG
 
@@ -27,12 +27,15 @@ LOOK_BACK = timedelta(hours=3)
     description="Hourly: today's and yesterday's features, and those of every day for which an event came late.",
 )
 def hourly_features(context: dg.ScheduleEvaluationContext, platform: Platform) -> Iterator[dg.RunRequest]:
-    """Ask for the partitions from the earliest event that became known of late to today, in one run."""
-    now = context.scheduled_execution_time
-    late = earliest_day_known_since(platform.lake, now - LOOK_BACK)
-    first = min(now.date() - timedelta(days=1), late or now.date())
-    days = {
-        RANGE_START_TAG: max(first, platform.settings.first_event_date).isoformat(),
-        RANGE_END_TAG: now.date().isoformat(),
-    }
-    yield dg.RunRequest(run_key=now.isoformat(), tags=days)
+    """Ask for the partitions of events that became known of late, up to today.
+
+    A run reads a horizon before its first day. So days that are nearer to each other are one run, with those between them; a
+    very late event's day is a run of its own, and the days since are left as they are.
+    """
+    now, oldest = context.scheduled_execution_time, platform.settings.first_event_date
+    today = now.date()
+    late = days_known_since(platform.lake, now - LOOK_BACK)
+    wanted = {day for day in late if oldest <= day <= today} | {max(today - timedelta(days=1), oldest), today}
+    for first, last in stretches(wanted, platform.features.horizon):
+        days = {RANGE_START_TAG: first.isoformat(), RANGE_END_TAG: last.isoformat()}
+        yield dg.RunRequest(run_key=f"{now.isoformat()} {first}", tags=days)
