@@ -8,7 +8,7 @@ import polars as pl
 
 from fraud_core.features.calls import entity_key, pack_effects
 from fraud_core.features.inputs import Ints
-from fraud_core.features.layout import header_bytes, label_columns, life_ms
+from fraud_core.features.layout import label_columns, life_ms
 from fraud_core.features.lists import (
     QUIET_EVENTS,
     SPARE_EVENTS,
@@ -28,7 +28,6 @@ from fraud_core.features.rings import (
     ring_offsets,
     rings,
     sketches,
-    totals_bytes,
 )
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
@@ -140,10 +139,8 @@ def _rings(history: History, plan: EntityPlan, ordered: Sorted) -> Iterator[byte
             alive = (last >= 0) & (clock[:, None] // ring.width_ms - last < ring.buckets)
             where = cells_at + number * SKETCH_BYTES
             table[:, where : where + SKETCH_BYTES] = np.where(alive, last % STAMPS + 1, 0)
-        least = header_bytes(plan) + totals_bytes(plan)
-        for row in table:
-            value = row.tobytes()
-            yield value[:least] + value[least:].rstrip(b"\0")
+        for row in table:  # of cells alone, for what a state function reads of a ring is whole buckets
+            yield row[:cells_at].tobytes() + row[cells_at:].tobytes().rstrip(b"\0")
 
 
 def _put_ring(  # noqa: PLR0917
