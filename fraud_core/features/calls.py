@@ -20,7 +20,7 @@ from fraud_core.errors import StateError
 from fraud_core.features.inputs import matches, reader
 from fraud_core.features.kernel import evaluate
 from fraud_core.features.layout import LABEL_FORMAT, life_ms
-from fraud_core.features.list_events import ListEvents
+from fraud_core.features.list_events import ListEvents, another_event
 from fraud_core.features.lists import record_bytes
 from fraud_core.features.lua import (
     function_name,
@@ -153,6 +153,8 @@ class StateCalls:
         self._by_name = {call.name: call for call in self._calls}
         self._function = function_name(features.state_hash).encode()
         self._labels_function = labels_function_name(features.state_hash).encode()
+        for call in self._calls:
+            call.events.warm_up()
         self.vectors(np.full((features.program.width, 1), NULL, np.int64))  # compiled before the first event
 
     def prepare(self, epoch: int, event: Mapping[str, Any], event_id: str) -> Prepared:
@@ -222,17 +224,17 @@ class StateCalls:
             seq = int(answer[at]) if at < len(answer) else 0
             seqs[entity] = abs(seq)
             if seq > 0:
-                call.events.slots(next(listed, b""), seq, packed, slots)
+                value = next(listed, None)
+                if value is None:
+                    break
+                call.events.slots(value, seq, packed, slots)
                 at += 1
             else:
                 found = answer[at + 1 : at + 1 + call.width]
                 slots[: len(found)] = found
                 at += 1 + call.width
         if at != len(answer):
-            raise StateError(
-                f"Expected {at} integers from the state of {', '.join(event.entities)}, found {len(answer)}: an event "
-                "with this id and other entities was applied before. Give each event an id of its own."
-            )
+            raise another_event(", ".join(event.entities))
         return seqs
 
     def read_command(self, epoch: int, entity: str, id: str, as_of_ms: int) -> Command:

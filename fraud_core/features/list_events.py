@@ -10,7 +10,15 @@ from fraud_core.errors import StateError
 from fraud_core.features.fold import fold, local_codes
 from fraud_core.features.fold_labels import newest_labels
 from fraud_core.features.fold_rings import fold_rings
-from fraud_core.features.lists import LIST_BYTES, events_begin, record_bytes, record_parts
+from fraud_core.features.layout import LABEL_BYTES
+from fraud_core.features.lists import (
+    LIST_BYTES,
+    events_begin,
+    list_header,
+    record_bytes,
+    record_parts,
+    with_effects,
+)
 from fraud_core.features.offline import unbegun
 from fraud_core.features.plan import NULL, EntityPlan, Layout, SlotKind
 from fraud_core.features.tables import label_table, list_tables, ring_tables
@@ -28,6 +36,7 @@ class ListEvents:
     def __init__(self, plan: EntityPlan) -> None:
         self._plan = plan
         self._size = record_bytes(plan)
+        self._width = len(plan.slots)
         self._labels = label_table(plan)
         parts = record_parts(plan)
         self._sizes = [(part.bytes, part.signed, part.plus) for part in parts]
@@ -51,6 +60,12 @@ class ListEvents:
             for (size, signed, plus), value in zip(self._sizes, (*values, bits), strict=False)
         )
 
+    def warm_up(self) -> None:
+        """Compile the folds, or load them: it would take the first event seconds."""
+        event = self.pack([0] * len(self._parts), 0)
+        effect = bytes(LABEL_BYTES) if len(self._labels) else b""
+        self.slots(with_effects(list_header(0, 0, 0), effect), 1, event, np.empty(self._width, np.int64))
+
     def newest(self, value: bytes) -> tuple[int, int | None]:
         """How many events a list has met, and its clock in ms; None where it has met none."""
         if not value:
@@ -63,10 +78,10 @@ class ListEvents:
         return dropped + count, clock_ms if dropped + count else None
 
     def slots(self, value: bytes, seq: int, event: bytes, out: Ints) -> None:
-        """Write what the event with a `seq` finds into int64[slots], all NULL before.
+        """Write what the event with a `seq` finds into int64[slots].
 
-        value: the list as it was before the event, or later; event: the event, packed, for where the list ends before it. Raises
-        StateError when events that it looked at are no longer there: it was applied before, and repeated too late.
+        value: the list as it was before the event, or later; event: the event, packed. Raises StateError when events that it
+        looked at are no longer there: it was applied before, and repeated too late; and when another event stands in its place.
         """
         rule = self._plan.rule
         dropped, clock_ms = _counted(value) if value else (0, 0)
@@ -74,9 +89,10 @@ class ListEvents:
         count, there = seq - dropped, (len(value) - begin) // self._size
         if dropped < 0 or not 1 <= count <= there + 1:
             raise _too_late(rule.name)
-        events = value[begin : begin + count * self._size]
-        if count > there:
-            events += event
+        earlier = begin + (count - 1) * self._size
+        if count <= there and value[earlier : earlier + self._size] != event:
+            raise another_event(rule.name)
+        events = value[begin:earlier] + event
         read = read_events(
             np.frombuffer(events, np.uint8), count, self._most, clock_ms, self._parts, self._fields
         )
@@ -84,14 +100,16 @@ class ListEvents:
         if dropped and count < self._most and clock_ms > clock - rule.horizon_ms:
             raise _too_late(rule.name)
         newest_fraud = np.full(len(read[0]), NULL, np.int64)
+        found = np.full(len(out), NULL, np.int64)  # of one kind, that the folds are compiled for once
         if begin <= LIST_BYTES:
-            out[self._counts] = 0  # of frauds; the other label slots stay empty
+            found[self._counts] = 0  # of frauds; the other label slots stay empty
         else:
             effects = np.frombuffer(value, np.uint8)[LIST_BYTES:begin]
             newest_fraud[-1] = newest_labels(
-                effects, clock, self._labels, rule.horizon_ms, rule.label_cap, out
+                effects, clock, self._labels, rule.horizon_ms, rule.label_cap, found
             )
-        self._fold(read, newest_fraud, out.reshape(-1, 1))
+        self._fold(read, newest_fraud, found.reshape(-1, 1))
+        out[:] = found
 
 
 def _counted(value: bytes) -> tuple[int, int]:
@@ -129,6 +147,14 @@ def _ring_fold(plan: EntityPlan) -> Callable[[Any, Ints, Ints], None]:
         )  # fmt: skip
 
     return newest_slots
+
+
+def another_event(entities: str) -> StateError:
+    """What a call raises whose event's id was applied before, with another event."""
+    return StateError(
+        f"Expected the answer of an event of {entities}, found that of another one: an event with this id and other entities or "
+        "values was applied before. Give each event an id of its own."
+    )
 
 
 def _too_late(entity: str) -> StateError:

@@ -12,6 +12,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 from numba import njit
 
 from fraud_core.features.layout import LABEL_BYTES
@@ -102,11 +103,16 @@ def kept_from(starts: Any, times: Any, horizon_ms: int, most: int, quiet: int) -
     """
     first = starts[:-1].copy()
     for e in range(len(first)):
+        clock = np.int64(0)
         for i in range(starts[e], starts[e + 1]):
             full = quiet > 0 and i - first[e] >= quiet
             if full or (i - starts[e] + 1) % DROP_EVERY == 0:
                 least = min(times[i] - SPARE_MS, times[max(first[e], i - REPEATED)]) - horizon_ms
-                while first[e] < i and (times[first[e]] <= least or (quiet == 0 and i - first[e] >= most)):
+                while first[e] < i:
+                    reached = max(clock, times[first[e]])
+                    if reached > least and (quiet > 0 or i - first[e] < most):
+                        break
+                    clock = reached
                     first[e] += 1
             if quiet > 0 and i - first[e] >= quiet:
                 first[e] = -1

@@ -37,12 +37,13 @@ _APPLY = """
 local function repeated(answer, numbers, keys)
   local reply, at = {{answer}}, 1
   for k = 1, #numbers do
-    if at + 7 > #answer then break end  -- it was given for other entities
+    if at + 7 > #answer then break end  -- it was given for other entities, as where there is no list
     if unpack_struct('<d', answer, at) < 0 then
       at = at + widths[byte(numbers, k)]
     else
-      local value = call('GET', keys[k + 1]) or ''
-      if #value > 5 and unpack_struct('<i6', value) < 0 then value = call('GET', keys[k + 1] .. ':q') or '' end
+      local value = call('GET', keys[k + 1])
+      if value and unpack_struct('<i6', value) < 0 then value = call('GET', keys[k + 1] .. ':q') end
+      if not value then break end
       reply[#reply + 1], at = value, at + 8
     end
   end

@@ -26,8 +26,7 @@ def list_function(plan: EntityPlan, answer_ttl_s: int) -> str:
     life_s, every = life_ms(rule) // 1000, refresh_ms(rule)
     quiet = rule.layout == Layout.BUCKETS
     nothing = lua_bytes(list_header(0, 0, 0))
-    full = f"count >= {QUIET_EVENTS}"
-    busy, crowded = (f" and not ({full})", f" or {full}") if quiet else ("", "")
+    busy, crowded = (" and not full", " or full") if quiet else ("", "")
     fits = "" if quiet else f" and count < {rule.cap + SPARE_EVENTS}"
     lines = [
         f"  local record, v = sub(packed, at, at + {size - 1}), {_read(plan)}",
@@ -38,8 +37,10 @@ def list_function(plan: EntityPlan, answer_ttl_s: int) -> str:
         ),
         "    return pack('<d', 1), v or ''",
         "  end",
-        f"  local dropped, clock, labels = unpack_struct('{LIST_FORMAT}', v)",
     ]
+    if quiet:  # rings without windows and labels are shorter than a list's header
+        lines.append(f"  if #v < {LIST_BYTES} then return rings(key, labels_key, packed, at, v) end")
+    lines.append(f"  local dropped, clock, labels = unpack_struct('{LIST_FORMAT}', v)")
     if quiet:
         lines += [
             "  if dropped < 0 then return rings(key, labels_key, packed, at, v) end",
@@ -48,8 +49,9 @@ def list_function(plan: EntityPlan, answer_ttl_s: int) -> str:
     lines += [
         f"  local first = {LIST_BYTES + 1} + labels * {LABEL_BYTES}",
         f"  local count = (#v + 1 - first) / {size}",
+        *([f"  local full = count >= {QUIET_EVENTS}"] if quiet else []),
         "  local seq = dropped + count + 1",
-        "  local t, was = unpack_struct('<I6', record), 0",
+        "  local t, was = unpack_struct('<I6', record), -1",
         f"  if count > 0 then was = unpack_struct('<I6', v, #v - {size - 1}) end",
         f"  if seq % {DROP_EVERY} ~= 0 and {bucket(every)} == {bucket(every, 'was')}{busy} then",
         "    call('APPEND', key, record)",
@@ -61,15 +63,15 @@ def list_function(plan: EntityPlan, answer_ttl_s: int) -> str:
         f"    least = (seen < t - {SPARE_MS} and seen or t - {SPARE_MS}) - {rule.horizon_ms}",
         "  end",
         f"  while count > 0 and (seq % {DROP_EVERY} == 0{crowded}) do",
-        "    local happened = unpack_struct('<I6', v, from)",
-        f"    if happened > least{fits} then break end",
-        "    if happened > clock then clock = happened end",
-        f"    from, dropped, count = from + {size}, dropped + 1, count - 1",
+        "    local reached = unpack_struct('<I6', v, from)",
+        "    if reached < clock then reached = clock end",  # an event counts as of the clock, which may have run ahead
+        f"    if reached > least{fits} then break end",
+        f"    clock, from, dropped, count = reached, from + {size}, dropped + 1, count - 1",
         "  end",
         f"  local effects = sub(v, {LIST_BYTES + 1}, first - 1)",
     ]
     if quiet:
-        lines += [f"  if {full} then", *_rings_lines(plan, answer_ttl_s), "  end"]
+        lines += [f"  if count >= {QUIET_EVENTS} then", *_rings_lines(plan, answer_ttl_s), "  end"]
     lines += [
         f"  local kept = pack('{LIST_FORMAT}', dropped, clock, labels) .. effects .. sub(v, from)",
         f"  call('SET', key, kept .. record, 'EX', {life_s})",

@@ -27,7 +27,7 @@ local function on_copy(held, step)
   end
   local fine, found = pcall(step, held)
   call = redis.call
-  if not fine then error(found) end
+  if not fine then error(found, 0) end
   return found
 end
 """

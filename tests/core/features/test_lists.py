@@ -1,19 +1,23 @@
 """Lists of events: when they become rings, what they let go of, and what a repeated call finds in them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import redis
+from numba import typeof
 
 from fraud_core.errors import StateError
-from fraud_core.features import OnlineState
+from fraud_core.features import FeatureSet, OnlineState, compute_offline, label_effects, list_events, rebuild
 from fraud_core.features.labels import EFFECTS_SCHEMA
+from fraud_core.features.layout import life_ms
 from fraud_core.features.lists import DROP_EVERY, QUIET_EVENTS, SPARE_EVENTS, list_bytes, record_bytes
-from tests.core.features.agreement import is_list
-from tests.core.features.world import HOUR, make_world
+from tests.core.features.agreement import assert_same_bits, fresh, is_list, settled, with_seqs
+from tests.core.features.world import HOUR, declare, frame_of, make_world
 
 pytestmark = pytest.mark.valkey
 SITE, PAYER = "test:1:{site:s}", "test:1:{payer:p}"
@@ -99,3 +103,106 @@ def test_label_effects_of_rings_that_expired_are_found_by_the_list_after_them(
     assert is_list(client.get(SITE))
     assert served[state.features.names.index("site_frauds_1d")] == 3
     assert served[state.features.names.index("site_count_1d")] == 1
+
+
+def assert_agrees(
+    client: redis.Redis, features: FeatureSet, events: list[tuple[Mapping[str, Any], str]]
+) -> None:
+    """Online as offline, the last 30 of them after a rebuild that left the bytes that applying had left."""
+    state = fresh(client, features)
+    before, after = events[:-30], events[-30:]
+    lake = frame_of([dict(event) for event, _ in events])
+    applied = {id: each for (_, id), each in zip(before, state.apply_many(before), strict=True)}
+    left = {key[len("test:1:") :]: client.get(key) for key in client.keys("test:1:*}")}
+    rebuild(state, features, with_seqs(lake[: len(before)], applied, features.entities), None)
+    for key in client.keys("test:2:*}"):
+        plan = features.plans[key[len("test:2:{") :].split(b":")[0].decode()]
+        assert settled(plan, client.get(key)).hex() == settled(plan, left[key[len("test:2:") :]]).hex()
+    applied |= {id: each for (_, id), each in zip(after, state.apply_many(after), strict=True)}
+    ids = [id for _, id in events]
+    offline = compute_offline(features, with_seqs(lake, applied, features.entities), None)
+    assert_same_bits(features, ids, np.stack([applied[id].vector for id in ids]), offline)
+
+
+def test_a_clock_that_ran_ahead_keeps_what_counts_as_of_it(client: redis.Redis, features: FeatureSet) -> None:
+    """It is dropped by the cap; those after it count as of its time, however old they are by their own."""
+    times = [at(days=365), *[at(seconds=k) for k in range(75)], *[at(hours=8, seconds=k) for k in range(60)]]
+    for entity in (of_payer, of_site):
+        assert_agrees(client, features, [entity(k, time) for k, time in enumerate(times)])
+
+
+def test_a_full_list_lets_go_of_all_that_is_too_old_before_it_becomes_rings(
+    client: redis.Redis, features: FeatureSet
+) -> None:
+    times = [at(minutes=k) for k in range(QUIET_EVENTS)] + [at(days=4, minutes=k) for k in range(35)]
+    assert_agrees(client, features, [of_site(k, time) for k, time in enumerate(times)])
+
+
+def test_rings_without_windows_and_labels_go_on(client: redis.Redis, tmp_path: Path) -> None:
+    features = declare(tmp_path, _declared("site_last: {since_last: {entity: site}, reason: r}"))
+    assert_agrees(client, features, [of_site(k, at(minutes=k)) for k in range(3 * QUIET_EVENTS)])
+    assert fresh(client, features).read("site", "s").seq == 0
+
+
+def test_rebuilt_rings_hold_whole_buckets(client: redis.Redis, tmp_path: Path) -> None:
+    """The newest bucket but one is the last of its ring, and its count one byte of five."""
+    features = declare(
+        tmp_path, _declared("site_count: {count: {entity: site, window: 1d}, reason: r}")
+    )  # 12 buckets of two hours
+    times = [at(hours=22)] * 40 + [at(hours=27), *[at(hours=46)] * 30]
+    assert_agrees(client, features, [of_site(k, time) for k, time in enumerate(times)])
+
+
+def _declared(feature: str) -> str:
+    site = "site: {history: 2d, layout: buckets, resolution: 12}"
+    return f"version: 1\nentities:\n  {site}\nfeatures:\n  {feature}\n"
+
+
+def test_an_id_that_was_applied_with_another_event_is_refused(state: OnlineState) -> None:
+    state.apply(*of_payer(0, at()))
+    state.apply_many([({**of_payer(k, at())[0], "payer": "q"}, f"q{k}") for k in range(2)])
+    _, id = of_payer(0, at())
+    for other in (of_site(0, at())[0], {**of_payer(0, at())[0], "payer": "never met"}):
+        with pytest.raises(StateError, match="with this id and other entities"):
+            state.apply(other, id)
+    with pytest.raises(StateError, match="with this id and other entities or values"):
+        state.apply({**of_payer(0, at(seconds=1))[0], "payer": "q"}, id)
+
+
+def test_a_list_of_label_effects_alone_lives_on_with_its_first_event(
+    client: redis.Redis, state: OnlineState
+) -> None:
+    effect = ("payer", "p", HOUR, 0, 1, 0, 0)
+    state.apply_label_effects(pl.DataFrame([effect], EFFECTS_SCHEMA, orient="row"))
+    client.expire(PAYER, 60)
+    state.apply(*of_payer(0, "1970-01-01T00:00:00Z"))
+    assert client.ttl(PAYER) > life_ms(state.features.plans["payer"].rule) // 1000 - 60
+
+
+def test_the_folds_are_compiled_before_the_first_event(
+    client: redis.Redis, features: FeatureSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kind of arguments that first comes with an event would be compiled then, for seconds."""
+    met: set[Any] = set()
+
+    def noting(name: str) -> Callable[..., Any]:
+        compiled = getattr(list_events, name)
+
+        def noted(*arguments: Any) -> Any:
+            met.add((name, tuple(typeof(each) for each in arguments)))
+            return compiled(*arguments)
+
+        return noted
+
+    for name in ("read_events", "newest_labels", "local_codes", "fold", "fold_rings"):
+        monkeypatch.setattr(list_events, name, noting(name))
+    state = fresh(client, features)
+    compiled = set(met)
+    world = make_world(3, 40)
+    state.apply_label_effects(label_effects(features, world.frame, world.labels))
+    state.apply_many([(event, event["id"]) for event in world.events[:-1]])
+    state.apply(world.events[-1], "alone")
+    for entity in features.entities:
+        state.read(entity, next(event[entity] for event in world.events if event[entity]))
+    assert len({name for name, _ in met}) == 5
+    assert met == compiled

@@ -172,12 +172,7 @@ def make_world(
     times = np.where(late, times - random.exponential(3_600_000, size), times).astype(np.int64)
     events = [_event(random, i, int(time), payers, shops) for i, time in enumerate(times)]
     _silence(quiet, events)
-    frame = pl.DataFrame(
-        [_typed(event) for event in events], schema={name: _SCHEMA[type] for name, type in _FIELDS.items()}
-    ).with_columns(
-        known_at=pl.col("at").cum_max() + pl.duration(milliseconds=pl.int_range(pl.len())),
-        _offset=pl.int_range(pl.len(), dtype=pl.Int64),
-    )
+    frame = frame_of(events)
     rows = []
     for event in events:
         for _ in range(random.choice([0, 0, 1, 2, 3])):
@@ -193,6 +188,16 @@ def make_world(
         rows, schema={"id": pl.String, "is_fraud": pl.Boolean, "known_at": pl.Datetime("us", "UTC")}
     )
     return World(events, frame, labels)
+
+
+def frame_of(events: list[dict[str, Any]]) -> pl.DataFrame:
+    """Events as the lake holds them, in the order of their arrival."""
+    return pl.DataFrame(
+        [_typed(event) for event in events], schema={name: _SCHEMA[type] for name, type in _FIELDS.items()}
+    ).with_columns(
+        known_at=pl.col("at").cum_max() + pl.duration(milliseconds=pl.int_range(pl.len())),
+        _offset=pl.int_range(pl.len(), dtype=pl.Int64),
+    )
 
 
 def _pause(random: np.random.Generator, times: np.ndarray) -> None:
