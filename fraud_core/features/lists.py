@@ -5,7 +5,7 @@ the events with the offline fold itself (list_events.py): what that costs is not
 keep in agreement. An entity whose layout is buckets is kept as a list while it is quiet, and as rings from then on.
 
 What no coming event can look at is dropped now and then, not at once: a repeated call is answered from the events that had come
-before, which must be there still.
+before, which must be there still. A label that came too late in between is in its answer, as it is offline; nothing else differs.
 """
 
 import struct
