@@ -19,11 +19,11 @@ from fraud_core.features.plan import NULL, EntityPlan
 
 _PRELUDE = """#!lua name={library}
 -- FUNCTION LOAD runs in a bare environment: the libraries are bound at the first call.
-local call, pack, unpack_struct, unpack_table, byte, char, find, gsub, rep, sub, concat, sort, band
+local call, pack, unpack_struct, unpack_table, byte, char, gsub, rep, sub, concat, sort, band
 local zeros  -- made once: string.rep appends piece by piece, and costs more than all else where a ring is cleared
 local function bind()
   call, pack, unpack_struct, unpack_table = redis.call, struct.pack, struct.unpack, unpack
-  byte, char, find, gsub, rep, sub = string.byte, string.char, string.find, string.gsub, string.rep, string.sub
+  byte, char, gsub, rep, sub = string.byte, string.char, string.gsub, string.rep, string.sub
   concat, sort, band = table.concat, table.sort, bit.band
   zeros = rep('\\0', {zeros})
 end
