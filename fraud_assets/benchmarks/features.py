@@ -2,7 +2,7 @@
 
 Offline: the whole default set over made-up payments, in CPU seconds, streamed where they do not fit into the memory allowed; in the same run polars' rolling expressions and DuckDB's window
 functions compute the plain window aggregates among them. Online: one payment's entities applied and read in one round trip, at
-several lengths of history. `mismatches` counts the values in which offline and online differ over a short history: 0.
+several lengths of history; a PING of the same server in the same run tells what the machine is worth. `mismatches` counts the values in which offline and online differ over a short history: 0.
 """
 
 import json
@@ -18,7 +18,7 @@ from fraud_assets.benchmarks.apart import apart
 from fraud_assets.benchmarks.figures import today
 from fraud_assets.benchmarks.ingest import machine
 from fraud_assets.benchmarks.offline import default_set, offline, write_payments
-from fraud_assets.benchmarks.online import AT_EVENTS, mismatches, online_figures
+from fraud_assets.benchmarks.online import AT_EVENTS, mismatches, online_figures, ping_us
 from fraud_assets.benchmarks.rivals import Window, duckdb_windows, polars_rolling, windows_of
 from fraud_assets.benchmarks.snapshots import snapshot_figures
 
@@ -96,6 +96,7 @@ def features(
     found |= {
         "mismatches": mismatches(declared, seed),
         "transactions_per_redis_core_s": round(1e6 / typical["server_saturated_us"]),
+        "ping_saturated_us": ping_us(),
         "online": online,
         "seed": seed,
         "date": today(),

@@ -50,6 +50,14 @@ def online_figures(features: FeatureSet, at: Sequence[int], calls: int) -> list[
     return found
 
 
+def ping_us(times: int = 20_000) -> float:
+    """Server CPU µs of a PING at saturation: what a call costs this machine before it does anything."""
+    with _redis() as client:
+        before = _server_cpu_s(client)
+        _saturate(client, [pack((("PING",),))] * times, 1)
+        return round((_server_cpu_s(client) - before) / times * 1e6, 1)
+
+
 def mismatches(features: FeatureSet, seed: int, rows: int = 20_000) -> int:
     """Values in which the online state and the offline fold differ over a short history with labels, applied one by one."""
     contract = features.contract

@@ -15,7 +15,7 @@ from fraud_core.settings import PACKAGED_CONTRACTS
 
 KEYS = {
     "rows", "features", "cpu_s", "rows_per_s", "peak_rss_mib", "polars_rolling_cpu_s", "duckdb_cpu_s", "mismatches",
-    "transactions_per_redis_core_s", "online", "memory_mib", "streamed", "larger",
+    "transactions_per_redis_core_s", "ping_saturated_us", "online", "memory_mib", "streamed", "larger",
 }  # fmt: skip
 
 
