@@ -34,7 +34,7 @@ ORDER_WINDOW, ORDER_INPUT, ORDER_FILTER = range(3)
 _FEWEST_PLACES = 16
 
 
-@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
+@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]  # numba has no types
 def clocks(starts: Any, times: Any) -> Any:
     """Running maximum of event time within each entity."""
     clock = times.copy()
@@ -44,7 +44,7 @@ def clocks(starts: Any, times: Any) -> Any:
     return clock
 
 
-@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
+@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]  # numba has no types
 def local_codes(starts: Any, hashes: Any) -> Any:
     """Number the different values of each entity from 0, in order of appearance; NULL gets -1.
 
@@ -81,7 +81,7 @@ def local_codes(starts: Any, hashes: Any) -> Any:
     return local
 
 
-@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
+@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]  # numba has no types
 def fold(  # noqa: C901, PLR0917
     starts: Any, clock: Any, numbers: Any, values: Any, carried: Any, bits: Any, rows: Any,
     windows: Any, slots: Any, orders: Any, cap: int, horizon: int, newest: Any, out: Any,
@@ -256,7 +256,7 @@ def fold(  # noqa: C901, PLR0917
                     last_with[field, code] = i
 
 
-@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
+@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]  # numba has no types
 def _part(kind: int, x: int) -> int:
     """What one value adds to a slot: squares as limbs of 2^40, see plan.LIMB."""
     if kind == _FILLED:

@@ -21,7 +21,7 @@ KIND, LENGTH, PLACE = range(3)
 """Columns of `columns`: kind, window ms, row of `out` or -1."""
 
 
-@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
+@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]  # numba has no types
 def fold_labels(  # noqa: C901, PLR0917
     starts: Any, clock: Any, rows: Any, columns: Any, horizon: int, cap: int,
     label_starts: Any, effect: Any, happened: Any, sign: Any, following: Any, newest: Any, out: Any,
@@ -74,7 +74,7 @@ def fold_labels(  # noqa: C901, PLR0917
                     out[columns[c, PLACE], rows[i]] = answer[c]
 
 
-@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
+@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]  # numba has no types
 def newest_labels(  # noqa: PLR0917 (numba takes no keywords)
     effects: Any, t: int, columns: Any, horizon: int, cap: int, out: Any
 ) -> Any:

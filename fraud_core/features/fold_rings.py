@@ -42,7 +42,7 @@ NEVER_MET = 255
 """Instead of a number of buckets, of which a ring has fewer."""
 
 
-@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
+@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]  # numba has no types
 def fold_rings(  # noqa: C901, PLR0917
     starts: Any, clock: Any, numbers: Any, cells: Any, carried: Any, bits: Any, rows: Any,
     rings: Any, measures: Any, sketches: Any, slots: Any, horizon: int, clean_ring: int, newest: Any, out: Any,

@@ -197,7 +197,7 @@ def _hashes(text: pl.Series) -> np.ndarray[Any, np.dtype[np.uint64]]:
     return text.hash().to_numpy()
 
 
-@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
+@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]  # numba has no types
 def _numbered(hashes: Any, absent: Any) -> Any:
     """Number the different hashes from 0, in order of appearance; -1 where absent. Returns int64[n] and where each first appears."""
     size = 16

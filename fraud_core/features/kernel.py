@@ -54,7 +54,7 @@ _CROWDED = SKETCH_CELLS * 9 // 10
 """Above this many met cells a level tells too little, and the next one, with half the values, is asked."""
 
 
-@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
+@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]  # numba has no types
 def _metres(lat_a: int, lon_a: int, lat_b: int, lon_b: int) -> float:
     """Great-circle distance (haversine) of two places in micro-degrees, in whole metres."""
     phi_a = lat_a * _MICRO_RADIANS
@@ -65,7 +65,7 @@ def _metres(lat_a: int, lon_a: int, lat_b: int, lon_b: int) -> float:
     return math.floor(2.0 * _EARTH_RADIUS_M * math.asin(math.sqrt(min(1.0, h))) + 0.5)
 
 
-@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
+@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]  # numba has no types
 def _spread(count: int, total: int, high: int, low: int) -> float:
     """count · Σx² - (Σx)², the cancellation done in integers: 2^40-limbs of both, subtracted before any rounding."""
     if max(abs(float(total)) * 2048.0, float(count) * float(max(high, low, 1))) > _SPREAD_LIMIT:
@@ -79,7 +79,7 @@ def _spread(count: int, total: int, high: int, low: int) -> float:
     return max(spread, 0.0)
 
 
-@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
+@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]  # numba has no types
 def _wide_spread(count: int, total: int, high: int, low: int) -> float:
     """The same where products leave 64 bits, as for the totals of a busy ring: in limbs of 2^30."""
     high += low >> 40
@@ -108,13 +108,13 @@ def _wide_spread(count: int, total: int, high: int, low: int) -> float:
     return max(spread, 0.0)
 
 
-@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
+@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]  # numba has no types
 def _met_cells(parts: Any, level: int) -> Any:
     """Cells that a sketch's level met: digit `level` of its packed integers."""
     return (parts[level // SKETCH_DIGITS] // SKETCH_DIGIT ** (level % SKETCH_DIGITS)) % SKETCH_DIGIT
 
 
-@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
+@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]  # numba has no types
 def _estimate(parts: Any) -> float:
     """Different values behind a sketch, in whole numbers: Estan, Varghese, Fisk, "Bitmap algorithms", 2003, section 4.2.
 
@@ -130,7 +130,7 @@ def _estimate(parts: Any) -> float:
     return math.floor(seen * 2.0**base + 0.5)
 
 
-@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
+@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]  # numba has no types
 def evaluate(columns: Any, steps: Any, constants: Any, features: Any, out: Any) -> None:  # noqa: C901
     """Run the program over all rows.
 

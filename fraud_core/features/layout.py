@@ -17,7 +17,7 @@ HEADER_VERSION = 6
 GRACE_MS = 86_400_000
 """How long a state outlives its horizon, so that an event that comes this late finds what the offline fold finds."""
 REFRESH_EVENTS = 64
-"""A state's time to live is put off at each 64th event, and as `refresh_ms` says."""
+"""The time to live of rings is put off at each 64th event, that of a list whenever it lets go of events; and both as `refresh_ms` says."""
 LABEL_BYTES = 17
 LABEL_FORMAT = "<I6I6I4B"
 """A label effect: effect ms, event ms, event hash, rank; the list is sorted by these."""

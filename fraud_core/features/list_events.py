@@ -160,11 +160,11 @@ def another_event(entities: str) -> StateError:
 def _too_late(entity: str) -> StateError:
     return StateError(
         f"Expected the events that a repeated call found before, found that the state of its {entity} has let go of some since: "
-        "too many came in between. The event is counted; its features are in the decision that was made then."
+        "too many came in between. The event is counted once; the decision that was made then, if there was one, has its features."
     )
 
 
-@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
+@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]  # numba has no types
 def read_events(  # noqa: PLR0917 (one pass over the bytes; numba takes no keywords)
     events: Any, count: int, most: int, known_clock: Any, parts: Any, fields: Any
 ) -> Any:

@@ -94,7 +94,7 @@ def with_effects(value: bytes, effects: bytes) -> bytes:
     return value[:12] + struct.pack("<I", len(effects) // LABEL_BYTES) + effects + value[LIST_BYTES:]
 
 
-@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
+@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]  # numba has no types
 def kept_from(starts: Any, times: Any, horizon_ms: int, most: int, quiet: int) -> Any:
     """Which events the state functions would still have: int64[e], the first one's place for each entity; -1: it became rings.
 

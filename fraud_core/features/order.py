@@ -75,7 +75,7 @@ def fold_order(  # noqa: PLR0917
     return order[np.searchsorted(entity_codes[order], 0) :]
 
 
-@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]
+@njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]  # numba has no types
 def _by_entity(entity_codes: Any, places: Any) -> Any:
     """The places entity by entity, each entity's in the order in which they come; those of code -1 are left out."""
     ends = np.zeros(entity_codes.max() + 2 if len(entity_codes) else 1, np.int64)

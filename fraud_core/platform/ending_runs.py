@@ -72,6 +72,6 @@ class EndRuns:
         request = urllib.request.Request(  # noqa: S310  (http:// addresses of our own)
             f"{self.url}/graphql", body, {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=ANSWER_S) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=ANSWER_S) as answer:  # noqa: S310 (http:// addresses of our own)
             found: dict[str, Any] = json.load(answer)["data"]
             return found

@@ -293,7 +293,7 @@ def test_down_leaves_no_process_and_no_run_as_a_failure(platform: RunningPlatfor
         under_way = {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))}
         assert young in under_way
         platform.spearhead("down")
-        ended = {run_id: instance.get_run_by_id(run_id).status.value for run_id in under_way}  # type: ignore[union-attr]
+        ended = {run_id: instance.get_run_by_id(run_id).status.value for run_id in under_way}  # type: ignore[union-attr]  # the run exists
     assert set(ended.values()) <= {"SUCCESS", "CANCELED", "QUEUED"}, ended
     assert marked(token) == []
     assert platform.json("status", codes=(1,))["running"] is False

@@ -174,10 +174,10 @@ def test_a_payment_that_another_one_saw_is_logged_before_its_epoch_gives_way(
                     await asyncio.sleep(0.001)
             return await finish(finished, deadline)
 
-        runtime.store.finish = held_up  # type: ignore[method-assign]
+        runtime.store.finish = held_up  # type: ignore[method-assign]  # stands in for one failure
         first = asyncio.create_task(score(runtime, payment(0)))
         await begun.wait()
-        runtime.store.finish = finish  # type: ignore[method-assign]
+        runtime.store.finish = finish  # type: ignore[method-assign]  # stands in for one failure
         [second] = await score(runtime, payment(ACCOUNTS))  # of the same account, and logged long before
         await asyncio.to_thread(rebuild, alive)
         answers.extend(json.loads(outcome.content) for outcome in (*await first, second))

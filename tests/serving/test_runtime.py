@@ -28,7 +28,7 @@ def test_a_cancellation_that_a_dependency_swallows_does_not_keep_the_process_ali
             ):  # as asyncio.wait_for does when its future ended in the same moment
                 await tend()
 
-        runtime.store.tend = swallowing  # type: ignore[method-assign]
+        runtime.store.tend = swallowing  # type: ignore[method-assign]  # stands in for one failure
         await asyncio.wait_for(begun.wait(), 20)
         await asyncio.wait_for(runtime.stop(), 20)
 

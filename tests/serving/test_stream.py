@@ -170,13 +170,13 @@ def test_a_stop_is_heeded_while_decisions_cannot_be_logged_and_nothing_is_lost(
             tried.set()
             raise StoreUnavailable("redis_unreachable", "No memory left.")
 
-        runtime.store.finish = refuse  # type: ignore[method-assign]
+        runtime.store.finish = refuse  # type: ignore[method-assign]  # stands in for one failure
         running = asyncio.create_task(scorer.run(stop))
         await tried.wait()
         stop.set()
         await asyncio.wait_for(running, 2)
         assert log.readers(shard) == {SCORER: 0}
-        runtime.store.finish = finish  # type: ignore[method-assign]
+        runtime.store.finish = finish  # type: ignore[method-assign]  # stands in for one failure
 
     with_runtime(hasty, body)
     with_runtime(hasty, lambda runtime: drain(serving, runtime))

@@ -110,7 +110,7 @@ class Demo:
         headers = {"Content-Type": "application/json"} if data else {}
         request = urllib.request.Request(url, data=data, headers=headers, method=method)  # noqa: S310  (our own address)
         try:
-            with urllib.request.urlopen(request, timeout=HTTP_TIMEOUT_S) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=HTTP_TIMEOUT_S) as answer:  # noqa: S310 (http:// addresses of our own)
                 return answer.status, _parsed(answer.read())
         except urllib.error.HTTPError as error:
             return error.code, _parsed(error.read())

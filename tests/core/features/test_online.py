@@ -287,13 +287,13 @@ def test_a_call_that_was_overtaken_by_a_flip_counts_in_the_new_epoch_though_anot
         send = shared._send
 
         async def overtaken(commands: Any) -> list[Any]:
-            shared._send = send  # type: ignore[method-assign]
+            shared._send = send  # type: ignore[method-assign]  # stands in for one failure
             rebuild(state, features, world.frame.clear(), None)
             replies = await send(commands)
             assert (await shared.apply(event, "another")).epoch == 2
             return replies
 
-        shared._send = overtaken  # type: ignore[method-assign]
+        shared._send = overtaken  # type: ignore[method-assign]  # stands in for one failure
         applied = await shared.apply(event, "overtaken")
         await connection.aclose()
         assert applied.epoch == 2

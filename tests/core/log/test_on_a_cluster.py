@@ -64,7 +64,7 @@ def test_the_doctor_names_the_cluster_and_what_any_of_its_nodes_lacks(settings: 
     checks = {check.name: check for check in check_redis(settings)}
     assert "a cluster of 3" in checks["redis"].found
     assert all(check.ok for check in checks.values())
-    host, port = cluster_address(settings.redis_url).nodes[1]  # type: ignore[union-attr]
+    host, port = cluster_address(settings.redis_url).nodes[1]  # type: ignore[union-attr]  # it is the address of a cluster
     with redis.Redis(host, port) as node:
         node.config_set("maxmemory-policy", "allkeys-lru")
         try:

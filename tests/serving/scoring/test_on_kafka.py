@@ -123,7 +123,7 @@ def test_without_its_log_a_payment_is_answered_and_says_that_it_was_not_logged(
         async def nobody_asks() -> None:
             pass
 
-        ask, runtime._ask_log = runtime._ask_log, nobody_asks  # type: ignore[method-assign]
+        ask, runtime._ask_log = runtime._ask_log, nobody_asks  # type: ignore[method-assign]  # stands in for one failure
         append, staging_of(runtime)._append = staging_of(runtime)._append, dead
         for _ in range(4):
             [outcome] = await score(runtime, event())
