@@ -20,6 +20,7 @@ from rich.progress import (
 from fraud_core.contracts import load_contracts
 from fraud_core.errors import SettingsError
 from fraud_core.log import open_log
+from fraud_core.platform.signals import asked_to_stop
 from fraud_core.replay.mapping import load_mapping
 from fraud_core.replay.replayer import Pace, Replay
 from fraud_core.replay.source import Source, open_source
@@ -85,18 +86,20 @@ def replay(
     log = open_log(settings)
     begun = time.perf_counter()
     job = Replay(log, loaded, fields, pace=Pace(rate, speedup), block_events=block_events)
-    stopped = False
     try:
-        with _progress() as progress:
+        with _progress() as progress, asked_to_stop() as stop:
             task = progress.add_task("events", total=total)
-            job.run(source, lambda rows: progress.update(task, completed=rows))
-    except KeyboardInterrupt:
-        stopped = True  # what was sent is in the manifest; the next run sends it again, harmlessly
+            complete = job.run(source, lambda rows: progress.update(task, completed=rows), stop)
     finally:
         job.manifest.save(manifest)
         log.close()
     _report(
-        job, total, stopped=stopped, seconds=time.perf_counter() - begun, manifest=manifest, as_json=as_json
+        job,
+        total,
+        stopped=not complete,
+        seconds=time.perf_counter() - begun,
+        manifest=manifest,
+        as_json=as_json,
     )
     if source.timeless:
         shown = ", ".join(f"{row:,}" for row in source.timeless[:SHOWN_ROWS])
@@ -105,7 +108,7 @@ def replay(
             f"{len(source.timeless):,} rows have no {loaded.transactions.event_time} and will be in quarantine: {shown}{more}",
             err=True,
         )
-    if stopped:
+    if not complete:  # what was sent is in the manifest; the next run sends it again, harmlessly
         raise typer.Exit(130)
 
 

@@ -26,6 +26,8 @@ LABELS: Final = "labels"
 VIRTUAL: Final = "_virtual_ms"
 _SLICE_S: Final = 0.1
 """How finely a paced replay is cut."""
+_LOOK_S: Final = 0.2
+"""Between two looks, while waiting, whether to stop."""
 _LANES_PER_SHARD: Final = 8
 
 
@@ -77,21 +79,30 @@ class Replay:
         self._lanes = 1 if shards == 1 else shards * _LANES_PER_SHARD
         self._labels: pl.DataFrame | None = None
 
-    def run(self, source: Source, progress: Callable[[int], None] = lambda _rows: None) -> Replayed:
-        """Send everything; `progress` is told how many rows were sent so far."""
+    def run(
+        self,
+        source: Source,
+        progress: Callable[[int], None] = lambda _rows: None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Send everything, or what comes before `stop` says so; whether it was everything.
+
+        `progress` is told how many rows were sent so far.
+        """
         begun = self._clock()
         with source.batches() as batches:
             for batch in batches:
                 for part, due_s in self._paced(batch):
-                    wait = begun + due_s - self._clock()
-                    if wait > 0:
-                        self._sleep(wait)
+                    while (wait := begun + due_s - self._clock()) > 0 and not stop():
+                        self._sleep(min(wait, _LOOK_S))
+                    if stop():
+                        return False
                     self._send(part)
                     progress(self.counts.transactions)
         self._send_labels(int(time.time() * 1000))
         if self._labels is not None:
             self.counts.labels_held_back = self._labels.height
-        return self.counts
+        return True
 
     def _paced(self, batch: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, float]]:
         """Parts of a batch, each with the second after the start at which it is due."""
@@ -125,7 +136,7 @@ class Replay:
         self.counts.last_ms = int(known_ms[-1])
         for lane, part in _by_lane(rows, next(iter(contract.entities.values())), self._lanes):
             self._append(TRANSACTIONS, part, lane)
-        self.manifest.add(TRANSACTIONS, rows[contract.event_id].to_list())
+            self.manifest.add(TRANSACTIONS, part[contract.event_id].to_list())
         self.counts.transactions += rows.height
         if self._mapping.labels:
             fresh = self._labels_of(batch.with_columns(known_ms))

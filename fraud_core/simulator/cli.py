@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fraud_core.errors import SettingsError
 from fraud_core.log import Log, open_log
+from fraud_core.platform.signals import asked_to_stop
 from fraud_core.settings import Settings, load_settings
 from fraud_core.simulator.contract import require_simulated_contract
 from fraud_core.simulator.ground_truth import GroundTruth
@@ -121,17 +122,17 @@ def produce(
     for output in filter(None, (manifest, ground_truth)):
         require_writable(output)
     started, past_s = time.perf_counter(), 0.0
-    with _opened(settings) as log:
+    with _opened(settings) as log, asked_to_stop() as stop:
         try:
             if span_ms:
                 past = Producer(log, form="json" if entries == "json" else "block", block_events=block_events)
                 producers.append(past)
                 begun = time.perf_counter()
                 try:
-                    write_history(past, History(world, until_ms - span_ms, until_ms, faults), truth)
+                    write_history(past, History(world, until_ms - span_ms, until_ms, faults), truth, stop)
                 finally:
                     past_s = time.perf_counter() - begun
-            if rate:
+            if rate and not stop():
                 present = Producer(
                     log,
                     form="block" if entries == "block" else "json",
@@ -141,16 +142,21 @@ def produce(
                 producers.append(present)
                 start_ms = int(time.time() * 1000)
                 live = Live(world, start_ms, faults=faults, label_delay_ms=label_delay_ms)
-                go_live(present, live, truth, start_ms=start_ms, rate=rate, live_s=live_s, most=count)
-        except KeyboardInterrupt:
-            pass  # a person's way to end it: what was sent is in the manifest
+                go_live(
+                    present, live, truth, start_ms=start_ms, rate=rate, live_s=live_s, most=count, stop=stop
+                )
         finally:
             _save(producers, manifest, truth, ground_truth)
     _report(producers, manifest, time.perf_counter() - started, past_s, as_json)
 
 
-def write_history(producer: Producer, history: History, truth: GroundTruth | None = None) -> None:
-    """Put a history on the log, with a bar that shows how far its time has come.
+def write_history(
+    producer: Producer,
+    history: History,
+    truth: GroundTruth | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Put a history on the log until `stop` says so, with a bar that shows how far its time has come.
 
     A chunk is sent on a thread of its own while the next one is drawn; they go out in order, one at a time.
     """
@@ -161,6 +167,8 @@ def write_history(producer: Producer, history: History, truth: GroundTruth | Non
         for chunk in history.chunks():
             if sending is not None:
                 sending.result()
+            if stop():
+                return
             sending = sender.submit(producer.send, chunk)
             if truth is not None:
                 truth.add(chunk)
@@ -181,12 +189,13 @@ def go_live(
     rate: float,
     live_s: float = float("inf"),
     most: int = 0,
+    stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Send live events at `rate` a second for `live_s` seconds or until `most` were sent (0: no limit)."""
+    """Send live events at `rate` a second for `live_s` seconds, until `most` were sent (0: no limit) or `stop` says so."""
     begun, last_ms, sent = time.monotonic(), start_ms, 0
     with _progress("live events") as progress:
         task = progress.add_task("live events", total=most or None)
-        while time.monotonic() - begun < live_s and (not most or sent < most):
+        while time.monotonic() - begun < live_s and (not most or sent < most) and not stop():
             now_ms = max(int(time.time() * 1000), last_ms + 1)
             due = int((time.monotonic() - begun + _TICK_S) * rate) - sent
             due = min(due, most - sent) if most else due

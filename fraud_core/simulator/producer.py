@@ -66,12 +66,12 @@ class Producer:
                 fault for fault in alone if self._lanes == 1 or _lane(fault.account, self._lanes) == lane
             ]
             self._append(TRANSACTIONS, self._interleaved(mine, faults), lane)
-        self.manifest.add(
-            TRANSACTIONS,
-            rows["transaction_id"].to_list()
-            + [fault.event_id for fault in alone if fault.event_id is not None],
-            unreadable=sum(fault.event_id is None for fault in alone),
-        )
+            readable = [fault.event_id for fault in faults if fault.event_id is not None]
+            self.manifest.add(
+                TRANSACTIONS,
+                mine["transaction_id"].to_list() + readable,
+                unreadable=len(faults) - len(readable),
+            )
         self.sent.transactions += chunk.transactions.height
         self.sent.faults += len(chunk.faults)
         if chunk.labels.height:

@@ -12,7 +12,7 @@ from fraud_assets.lake import STREAMS, quarantine_of
 from fraud_assets.orchestration.ingestion.reporting import CONTRACT_CHECK, Reporter
 from fraud_assets.orchestration.ownership import OWNERS
 from fraud_assets.orchestration.resources import Platform
-from fraud_assets.orchestration.stopping import asked_to_stop
+from fraud_core.platform.signals import asked_to_stop
 
 _GRAINS = {
     "transactions": (

@@ -7,8 +7,8 @@ import dagster as dg
 from fraud_assets.online_state import push_label_effects, rebuild_state, sweep_abandoned
 from fraud_assets.orchestration.ownership import OWNERS
 from fraud_assets.orchestration.resources import Platform
-from fraud_assets.orchestration.stopping import asked_to_stop
 from fraud_core.log import open_log
+from fraud_core.platform.signals import asked_to_stop
 
 
 @dg.asset(

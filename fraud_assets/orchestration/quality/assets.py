@@ -10,9 +10,9 @@ from fraud_assets.lake import LEDGER, STREAMS, quarantine_of
 from fraud_assets.orchestration.ownership import OWNERS
 from fraud_assets.orchestration.pictures import page, picture, table
 from fraud_assets.orchestration.resources import Platform
-from fraud_assets.orchestration.stopping import asked_to_stop
 from fraud_assets.quality import trends
 from fraud_assets.quality.results import ANY, DATA_QUALITY, read_results, record_results
+from fraud_core.platform.signals import asked_to_stop
 
 _RECENT = timedelta(hours=1)
 _SHOWN = 40

@@ -9,10 +9,10 @@ from fraud_assets.ingestion.sealing import Seal
 from fraud_assets.lake import STREAMS, quarantine_of
 from fraud_assets.orchestration.quality.addresses import report_address
 from fraud_assets.orchestration.resources import Platform
-from fraud_assets.orchestration.stopping import asked_to_stop
 from fraud_assets.quality import ReportResult
 from fraud_assets.quality.period import Period
 from fraud_assets.quality.reports import make_hourly_reports, make_report
+from fraud_core.platform.signals import asked_to_stop
 
 
 class ReportConfig(dg.Config):

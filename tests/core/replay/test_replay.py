@@ -1,9 +1,12 @@
 """A replayed file is on the log as it happened: every row once, in order, labels when they were reported."""
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -14,6 +17,7 @@ from fraud_core.contracts import Contract, Contracts, judge, load_contracts, par
 from fraud_core.errors import DataFileError
 from fraud_core.log import Log, open_log
 from fraud_core.log.manifest import Manifest
+from fraud_core.log.redis_streams import RedisLog
 from fraud_core.replay import Pace, Replay, load_mapping, open_source
 from fraud_core.replay.source import Source
 from fraud_core.settings import Settings
@@ -222,6 +226,37 @@ def test_the_command_reports_what_it_sent(
     summary = json.loads(result.stdout.strip().splitlines()[-1])
     assert (summary["rows"], summary["transactions"], summary["labels"]) == (5_000, 5_000, 100)
     assert Manifest.load(Path(summary["manifest"])).streams["transactions"].events == 5_000
+
+
+def test_a_signal_ends_a_replay_after_what_is_in_hand_and_the_next_one_goes_through(
+    settings: Settings, contracts: Contracts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPEARHEAD_REDIS_URL", settings.redis_url)
+    monkeypatch.setenv("SPEARHEAD_HOME", str(tmp_path / "home"))
+    path = write(payments(), tmp_path / "payments.parquet")
+    append = RedisLog.append
+
+    def interrupted(self: RedisLog, *arguments: Any, **options: Any) -> list[int]:
+        offsets = append(self, *arguments, **options)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return offsets
+
+    command = ["replay", str(path), "--contracts", str(HANDBOOK), "--json"]
+    with monkeypatch.context() as patch:
+        patch.setattr(RedisLog, "append", interrupted)
+        # Some days pass before the second part is due: the signal ends the waiting, too.
+        result = CliRunner().invoke(app, [*command, "--rate", "0.0001"])
+    assert result.exit_code == 130, result.output
+    summary = json.loads(result.stdout.strip().splitlines()[-1])
+    assert not summary["complete"]
+    sent = Manifest.load(Path(summary["manifest"])).streams["transactions"].events
+    assert (
+        sent == summary["transactions"] == on_the_log(settings, contracts.transactions, "transactions").height
+    )
+    assert 0 < sent < 5_000
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout.strip().splitlines()[-1])["complete"]
 
 
 def test_the_command_explains_a_bad_file(

@@ -1,7 +1,10 @@
 """`spearhead produce` as a person runs it."""
 
 import json
+import os
+import signal
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -10,6 +13,7 @@ from typer.testing import CliRunner
 from fraud_core.cli import app
 from fraud_core.log import open_log
 from fraud_core.log.manifest import Manifest
+from fraud_core.log.redis_streams import RedisLog
 from fraud_core.settings import Settings
 
 SMALL = ["--accounts", "200", "--merchants", "160"]
@@ -78,3 +82,31 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_sent(  # ty
     log = open_log(settings)
     assert [log.end(shard) for shard in log.shards("transactions")] == [0]
     log.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("form", [("--rate", "2000"), ("--history", "60d")], ids=["live", "past"])
+def test_what_is_sent_when_a_signal_comes_in_the_middle_of_an_append_is_in_the_manifest(
+    run, settings: Settings, monkeypatch: pytest.MonkeyPatch, form: tuple[str, str], number: int
+) -> None:  # type: ignore[no-untyped-def]
+    append, appends = RedisLog.append, []
+
+    def interrupted(self: RedisLog, *arguments: Any, **options: Any) -> list[int]:
+        appends.append(1)
+        offsets = append(self, *arguments, **options)
+        if len(appends) == 3:
+            os.kill(os.getpid(), number)
+        return offsets
+
+    monkeypatch.setattr(RedisLog, "append", interrupted)
+    result = run(*SMALL, *form, "--faults", "0.1", "--json")
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout.strip().splitlines()[-1])
+    counted = Manifest.load(Path(summary["manifest"])).streams
+    log = open_log(settings)
+    on_the_log = {
+        stream: sum(log.tally(shard).appended for shard in log.shards(stream)) for stream in counted
+    }
+    log.close()
+    assert {stream: count.events for stream, count in counted.items()} == on_the_log
+    assert 0 < on_the_log["transactions"] < 7_000
