@@ -56,9 +56,14 @@ class LiveModels:
         """Generation of the aliases that was tried last, whatever came of it."""
         self._retry_at = 0.0
         self._leaving: dict[str, float] = {}
+        self._looking = asyncio.Lock()
 
     async def refresh(self) -> None:
         """Follow the aliases if they changed, and let go of what nobody needs. Never raises for a bad bundle."""
+        async with self._looking:  # a slower look must not put back what a later one has seen
+            await self._look()
+
+    async def _look(self) -> None:
         try:
             aliases = await asyncio.to_thread(read_aliases, self._bundles)
         except SpearheadError as error:

@@ -50,15 +50,18 @@ class TritonBackend:
         self._problem = UNREACHABLE
         self._breaker = Breaker(failures=3, retry_after_s=None)
         self._outputs = [InferRequestedOutput(OUTPUT)]
+        self._changing = asyncio.Lock()
+        """One at a time: two who bring a version up would unload it under each other."""
 
     async def load(self, bundle: Bundle) -> None:
-        self._bundles[bundle.version] = bundle
-        try:
-            await self._bring_up(bundle)
-        except BackendFailed as error:
-            self._problem = error.code
-            raise
-        self._breaker.succeeded()
+        async with self._changing:
+            self._bundles[bundle.version] = bundle
+            try:
+                await self._bring_up(bundle)
+            except BackendFailed as error:
+                self._problem = error.code
+                raise
+            self._breaker.succeeded()
 
     async def score(self, version: str, matrix: Matrix, timeout_s: float) -> Matrix:
         reason = self.health(version)
@@ -82,6 +85,10 @@ class TritonBackend:
 
     async def mend(self) -> None:
         """Bring back what was loaded before and does not answer now; returns soon when all is well, or nobody answers."""
+        async with self._changing:
+            await self._mend()
+
+    async def _mend(self) -> None:
         for version, bundle in list(self._bundles.items()):
             if self.health(version) is None:
                 continue
@@ -99,14 +106,15 @@ class TritonBackend:
             self._breaker.succeeded()
 
     async def unload(self, version: str) -> None:
-        self._ready.discard(version)
-        if self._bundles.pop(version, None) is None:
-            return
-        try:
-            await self._client.unload_model(version, client_timeout=PROBE_TIMEOUT_S)
-        except InferenceServerException as error:
-            log.debug("Triton at %s did not unload %s: %s", self._address, version, error)
-        await asyncio.to_thread(withdraw, version, self._repository)
+        async with self._changing:
+            self._ready.discard(version)
+            if self._bundles.pop(version, None) is None:
+                return
+            try:
+                await self._client.unload_model(version, client_timeout=PROBE_TIMEOUT_S)
+            except InferenceServerException as error:
+                log.debug("Triton at %s did not unload %s: %s", self._address, version, error)
+            await asyncio.to_thread(withdraw, version, self._repository)
 
     async def close(self) -> None:
         await self._client.close()

@@ -152,11 +152,18 @@ class RunningPlatform:
         }
 
 
-def wait_until(what: str, condition: Callable[[], bool], timeout_s: float, poll_s: float = 0.5) -> None:
-    """Wait for a condition; fails, naming it, when it does not come true within the time."""
+def wait_until(
+    what: str,
+    condition: Callable[[], bool],
+    timeout_s: float,
+    poll_s: float = 0.5,
+    *,
+    found: Callable[[], object] = lambda: "",
+) -> None:
+    """Wait for a condition; fails, naming it and what was found instead, when it does not come true within the time."""
     deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline, f"{what} was expected within {timeout_s:g} s"
+        assert time.monotonic() < deadline, f"{what} was expected within {timeout_s:g} s; {found()}"
         time.sleep(poll_s)
 
 

@@ -57,7 +57,7 @@ def proved(platform: RunningPlatform) -> dict[str, Any]:
         found = platform.json("verify", *options, codes=(0, 1))
         return bool(found) and found["ok"] and not found["pending"]
 
-    wait_until("the proof that everything is ingested", holds, 90)
+    wait_until("the proof that everything is ingested", holds, 90, found=lambda: found)
     assert (found["lost"], found["duplicated"], found["problems"]) == (0, 0, [])
     return found
 

@@ -134,7 +134,8 @@ def test_a_champion_that_cannot_be_put_into_tritons_repository_scores_in_process
         in_the_way.unlink()
         await mended(runtime, second)
         [outcome] = await score(runtime, event())
-        assert json.loads(outcome.content)["backend"] == "triton"
+        answer = json.loads(outcome.content)
+        assert (answer["backend"], answer["fallback_reason"]) == ("triton", None)
 
     with_runtime(triton_settings, body)
 
@@ -160,7 +161,8 @@ def test_a_version_that_triton_cannot_be_given_again_keeps_no_other_out_of_it(
         tamper(first.bundle)
         await mended(runtime, second)
         [outcome] = await score(runtime, event())
-        assert json.loads(outcome.content)["backend"] == "triton"
+        answer = json.loads(outcome.content)
+        assert (answer["backend"], answer["fallback_reason"]) == ("triton", None)
         assert runtime.remote.health(first.version) == "triton_not_loaded"
 
     with_runtime(triton_settings, body)
