@@ -1,7 +1,8 @@
 """From a block of many events (an Arrow IPC stream) to a typed frame. Types are demanded exactly, nothing is cast.
 
 A column of another type, or one that the contract does not know, makes every row of the block a violation; bytes that are no
-Arrow stream at all are one row that cannot be read.
+Arrow stream at all are one row that cannot be read. An instant or a day that no calendar date names (before year 1, after 9999) is
+mistyped, as it would be in JSON, which could not even write it.
 """
 
 import io
@@ -16,12 +17,17 @@ from fraud_core.contracts.ipc import BadStream, Stream, check_stream
 from fraud_core.contracts.model import Contract
 from fraud_core.contracts.parse import Parsed
 from fraud_core.contracts.rules import UNKNOWN_FIELD, UNPARSEABLE
+from fraud_core.contracts.times import day_number, timestamp_us
 
 VIRTUAL_MS = "_virtual_ms"
 """Optional Int64 column of a block: when each row became known, in a replay."""
 _TOGETHER: Final = 32 << 20
 """Bytes of blocks that are read with one call."""
 _END: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+_DAYS: Final = (day_number("0001-01-01"), day_number("9999-12-31"))
+_INSTANTS: Final = (timestamp_us("0001-01-01T00:00:00Z"), timestamp_us("9999-12-31T23:59:59.999999Z"))
+"""The first and the last that a calendar date names, as columns hold them."""
+_NAMELESS: Final = (OverflowError, ValueError, pl.exceptions.PanicException)
 _BROKEN: Final = (pl.exceptions.PolarsError, OSError, ValueError, pl.exceptions.PanicException)
 
 
@@ -98,9 +104,11 @@ def _parsed(contract: Contract, raw: pl.DataFrame) -> Parsed:
     virtual = raw[VIRTUAL_MS] if held.get(VIRTUAL_MS) == pl.Int64 else None
     if virtual is not None:
         held.pop(VIRTUAL_MS)
+    found: dict[int, tuple[str, ...]] = {}
     if held == schema and list(held) == list(schema):
         frame = raw if virtual is None else raw.drop(VIRTUAL_MS)
-        return Parsed(frame, {}, lambda row: _row_json(raw, row), virtual)
+        frame = _calendar(contract, frame, found)
+        return Parsed(frame, found, lambda row: _row_json(raw, row), virtual)
     codes: list[str] = []
     if not held.keys() <= schema.keys():
         codes.append(UNKNOWN_FIELD)
@@ -112,8 +120,25 @@ def _parsed(contract: Contract, raw: pl.DataFrame) -> Parsed:
         if name in held:
             codes.append(f"{name}.type")
         columns.append(pl.repeat(None, raw.height, dtype=dtype, eager=True).alias(name))
-    found = dict.fromkeys(range(raw.height), tuple(codes)) if codes else {}
-    return Parsed(pl.DataFrame(columns), found, lambda row: _row_json(raw, row), virtual)
+    if codes:
+        found = dict.fromkeys(range(raw.height), tuple(codes))
+    frame = _calendar(contract, pl.DataFrame(columns), found)
+    return Parsed(frame, found, lambda row: _row_json(raw, row), virtual)
+
+
+def _calendar(contract: Contract, frame: pl.DataFrame, found: dict[int, tuple[str, ...]]) -> pl.DataFrame:
+    """The frame without the instants and days that no calendar date names: they are null, and found to be mistyped."""
+    for each in contract.fields:
+        if each.type not in {"timestamp", "date"}:
+            continue
+        first, last = _INSTANTS if each.type == "timestamp" else _DAYS
+        beyond = ~frame[each.name].to_physical().is_between(first, last).fill_null(True)
+        if not beyond.any():
+            continue
+        for row in beyond.arg_true().to_list():
+            found[row] = (*found.get(row, ()), f"{each.name}.type")
+        frame = frame.with_columns(pl.when(~beyond).then(pl.col(each.name)).alias(each.name))
+    return frame
 
 
 def write_block(frame: pl.DataFrame) -> bytes:
@@ -131,11 +156,18 @@ def unreadable(contract: Contract, payload: bytes, code: str) -> Parsed:
 
 
 def _row_json(frame: pl.DataFrame, row: int) -> bytes:
-    values = {name: value for name, value in frame.row(row, named=True).items() if value is not None}
+    values = {column.name: value for column in frame if (value := _value(column, row)) is not None}
     values.pop(VIRTUAL_MS, None)
     return json.dumps(values, default=_plain, separators=(",", ":"), ensure_ascii=False).encode(
         "utf-8", "replace"
     )
+
+
+def _value(column: pl.Series, row: int) -> Any:
+    try:
+        return column[row] if not column.dtype.is_nested() else column[row : row + 1].to_list()[0]
+    except _NAMELESS:  # a time that Python has no name for stays the number that it is
+        return column[row : row + 1].to_physical().to_list()[0]
 
 
 def _plain(value: Any) -> Any:

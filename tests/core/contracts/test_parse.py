@@ -228,6 +228,22 @@ def test_a_block_of_other_types_is_violations_with_their_rows_kept(transactions:
     assert json.loads(parsed.payload(1))["amount_minor"] == 4250
 
 
+@pytest.mark.parametrize("us", [2**63 - 1, -(2**62), 253_402_300_800_000_000, -62_135_596_800_000_001])
+def test_an_instant_beyond_the_calendar_is_mistyped_and_kept_as_the_number_it_was(
+    transactions: Contract, us: int
+) -> None:
+    frame = parse_json(transactions, [payload(transactions)] * 2).frame
+    days = pl.Series([None, 2**31 - 1], dtype=pl.Int32).cast(pl.Date)
+    times = frame["event_ts"].cast(pl.Int64).scatter(0, us).cast(pl.Datetime("us", "UTC"))
+    written = transactions.example()["event_ts"]
+    parsed = parse_block(transactions, write_block(frame.with_columns(event_ts=times, card_issued_on=days)))
+    verdict = judge(transactions, parsed.frame, [NOW_MS] * 2, parsed.found)
+    assert verdict.reasons == {0: ("event_ts.type",), 1: ("card_issued_on.type",)}
+    assert json.loads(parsed.payload(0))["event_ts"] == us
+    kept = json.loads(parsed.payload(1))
+    assert (kept["event_ts"], kept["card_issued_on"]) == (written, 2**31 - 1)
+
+
 def test_bytes_that_are_no_block_are_one_row_kept_as_bytes(transactions: Contract) -> None:
     buffer = io.BytesIO()
     transactions_frame = parse_json(transactions, [payload(transactions)] * 50).frame
