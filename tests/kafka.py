@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -24,6 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from fraud_core.free_ports import free_ports
 from fraud_core.log.kafka_broker import VERSION, KafkaBroker, start_broker
 from fraud_core.log.kafka_connection import of_servers
 from fraud_core.log.kafka_topics import create_topics
@@ -52,9 +52,7 @@ PASSWORD: Final = "not-a-secret-but-the-tests'"
 def broker(folder: Path) -> KafkaBroker:
     """A broker of one's own, in which retention acts within a test, and which has a listener with TLS and SASL too."""
     folder.mkdir(parents=True, exist_ok=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        secure = f"127.0.0.1:{probe.getsockname()[1]}"
+    secure = f"127.0.0.1:{free_ports(1)[0]}"
     certificate, key = self_signed()
     (folder / CA_FILE).write_text(certificate)
     (folder / SECURE_FILE).write_text(secure)

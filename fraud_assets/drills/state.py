@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -35,6 +34,7 @@ from fraud_assets.online_state.verify import verify_state
 from fraud_core.contracts import Contracts, load_contracts
 from fraud_core.errors import PlatformError
 from fraud_core.features import FeatureSet, load_features
+from fraud_core.free_ports import free_ports
 from fraud_core.log import open_log
 from fraud_core.platform.process import spawn
 from fraud_core.settings import Settings
@@ -108,7 +108,7 @@ class _Drill:
     ) -> None:
         self.result = StateDrillResult()
         self._folder, self._rate, self._calm_s, self._say = folder, rate, calm_s, say
-        self._port, http_port = _free_port(), _free_port()
+        self._port, http_port = free_ports(2)
         self._server: LosingServer | None = None
         self._service: subprocess.Popen[bytes] | None = None
         self.settings = settings.changed(
@@ -291,9 +291,3 @@ class _Drill:
         if parity.compared != parity.decisions:
             found.problems.append(f"{parity.decisions - parity.compared} decisions could not be compared.")
         found.problems += [f"Online state: {words}" for words in proof.differences]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from fraud_core.errors import PlatformError
+from fraud_core.free_ports import free_ports
 
 VERSION: Final = "4.1.0"
 _PLUGIN: Final = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
@@ -85,7 +86,7 @@ def start_broker(
     folder = folder.resolve()  # the broker runs in it, and finds its configuration by this path
     jars = fetch_jars(cache.resolve())
     folder.mkdir(parents=True, exist_ok=True)
-    client, controller = _free_ports(2)
+    client, controller = free_ports(2)
     configuration = folder / "server.properties"
     wanted = _properties(folder, client, controller) | dict(properties or {})
     wanted["listeners"] = ",".join([wanted["listeners"], *listeners])
@@ -187,14 +188,3 @@ def _await_listening(broker: KafkaBroker, timeout_s: float) -> None:
                 f"Kafka was expected to listen at {broker.servers}; it does not. The end of its log:\n{tail}"
             )
         time.sleep(0.05)
-
-
-def _free_ports(count: int) -> list[int]:
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for each in held:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in held]
-    finally:
-        for each in held:
-            each.close()

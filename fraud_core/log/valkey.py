@@ -15,6 +15,7 @@ import psutil
 import redis
 
 from fraud_core.errors import PlatformError, PortInUse
+from fraud_core.free_ports import free_ports
 
 PID_FILE = "valkey.pid"
 LOG_FILE = "valkey.log"
@@ -85,7 +86,7 @@ def start_valkey(
     Raises PortInUse when the port is taken, PlatformError when the server does not come up.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
-    chosen = port or _free_port(host)
+    chosen = port or free_ports(1, host)[0]
     if _listens(host, chosen):
         raise PortInUse(
             f"Valkey needs port {chosen} on {host}, and another process listens there. "
@@ -150,12 +151,6 @@ def _listens(host: str, port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(0.5)
         return probe.connect_ex((host, port)) == 0
-
-
-def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
 
 
 def _log_tail(data_dir: Path, lines: int = 12) -> str:

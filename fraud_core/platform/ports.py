@@ -7,15 +7,13 @@ from collections.abc import Iterable
 import psutil
 
 from fraud_core.errors import PlatformError, PortInUse
+from fraud_core.free_ports import free_ports
 from fraud_core.platform.service import Service
 from fraud_core.settings import Settings
 
 
 def choose_free_ports(settings: Settings) -> Settings:
-    """The same settings with every port that is 0 replaced by a free one.
-
-    All sockets stay bound until the last port is chosen, so that no port is chosen twice.
-    """
+    """The same settings with every port that is 0 replaced by a free one, each by another."""
     wanted = [
         name
         for name in type(settings).model_fields
@@ -23,15 +21,7 @@ def choose_free_ports(settings: Settings) -> Settings:
     ]
     if not wanted:
         return settings
-    held = [socket.socket() for _ in wanted]
-    try:
-        for each in held:
-            each.bind((settings.host, 0))
-        chosen = {name: int(each.getsockname()[1]) for name, each in zip(wanted, held, strict=True)}
-    finally:
-        for each in held:
-            each.close()
-    return settings.changed(**chosen)
+    return settings.changed(**dict(zip(wanted, free_ports(len(wanted), settings.host), strict=True)))
 
 
 def require_free(host: str, services: Iterable[Service]) -> None:

@@ -1,6 +1,5 @@
 """Sentinels: the log follows the master, with a real master, replica and sentinel."""
 
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ import pytest
 import redis
 
 from fraud_core.errors import LogError, LogUnavailable, SettingsError
+from fraud_core.free_ports import free_ports
 from fraud_core.log import json_entry
 from fraud_core.log.redis_streams import RedisLog
 from fraud_core.log.valkey import start_valkey, valkey_command
@@ -30,9 +30,7 @@ def sentinel(tmp_path: Path) -> Iterator[int]:
     master, replica = (start_valkey(tmp_path / name, 0, appendfsync="no") for name in ("master", "replica"))
     with redis.Redis.from_url(replica.url) as client:
         client.replicaof("127.0.0.1", str(master.port))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    [port] = free_ports(1)
     configuration = tmp_path / "sentinel.conf"
     configuration.write_text(
         f"port {port}\nbind 127.0.0.1\ndir {tmp_path}\nsentinel monitor payments 127.0.0.1 {master.port} 1\n"

@@ -7,18 +7,23 @@ from pathlib import Path
 import pytest
 
 from fraud_core.errors import ServingError
+from fraud_core.free_ports import free_ports
 from fraud_core.release import PathAliasStore, bootstrap
 from fraud_core.settings import Settings, load_settings
 from fraud_serving.runtime import Runtime
 from fraud_serving.triton_server import TritonServer, find_environment, start_triton
-from tests.serving.samples import begin_state, free_ports, make_bundle
+from tests.serving.samples import begin_state, make_bundle
 
 
 @pytest.fixture
 def serving(tmp_path: Path, valkey_url: str) -> Settings:
     """Settings with a champion, scoring in process, with more patience than a busy test machine needs."""
     made = load_settings(
-        _env_file=None, home=tmp_path / "home", redis_url=valkey_url, backend="onnxruntime", deadline_ms=4000
+        _env_file=None,
+        home=tmp_path / "home",
+        redis_url=valkey_url,
+        backend="onnxruntime",
+        deadline_ms=20_000,
     )
     bundle = make_bundle(made.bundles_path)
     store = PathAliasStore(made.bundles_path)

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import socket
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -99,14 +98,6 @@ def event(**changes: Any) -> dict[str, Any]:
 
 def payload(item: dict[str, Any]) -> bytes:
     return json.dumps(item).encode()
-
-
-def free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in held]
-    for each in held:
-        each.close()
-    return ports
 
 
 def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:

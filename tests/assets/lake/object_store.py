@@ -1,6 +1,5 @@
 """A real S3 server for tests (moto), in a process of its own: delta-rs may hold the interpreter's lock while it waits."""
 
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 import boto3
 from botocore.exceptions import EndpointConnectionError
 
+from fraud_core.free_ports import free_ports
 from fraud_core.settings import Settings, load_settings
 
 
@@ -33,9 +33,7 @@ def in_store(endpoint: str, home: Path, **more: object) -> Settings:
 @contextmanager
 def object_server() -> Iterator[str]:
     """Address of a running server that holds the bucket `lake`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    [port] = free_ports(1)
     endpoint = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -59,4 +57,4 @@ def object_server() -> Iterator[str]:
         yield endpoint
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(60)

@@ -1,7 +1,6 @@
 """The lake in an object store: ingested exactly once there too, and a store that ignores conditions is refused."""
 
 import json
-import socket
 import threading
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +17,7 @@ from fraud_assets.quarantine import Mapping, Selection, StateCounts, replay, sta
 from fraud_assets.quarantine.mapping import Step
 from fraud_core.contracts import load_contracts
 from fraud_core.errors import LakeError, UnsafeStore
+from fraud_core.free_ports import free_ports
 from fraud_core.log import json_entry, open_log
 from fraud_core.settings import PACKAGED_CONTRACTS, load_settings
 from tests.assets.lake.object_store import in_store
@@ -95,9 +95,7 @@ def test_a_store_that_ignores_conditions_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_store_that_does_not_answer_is_named(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    [port] = free_ports(1)
     with pytest.raises(LakeError, match="SPEARHEAD_S3_ENDPOINT"):
         open_lake(in_store(f"http://127.0.0.1:{port}", tmp_path))
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -23,6 +22,7 @@ from fraud_assets.ingestion import run_ingest
 from fraud_assets.lake import open_lake
 from fraud_assets.monitoring.exporter import Exporter
 from fraud_assets.monitoring.looks import DagsterLook, LakeLook, LogLook, ReleaseLook
+from fraud_core.free_ports import free_ports
 from fraud_core.log import json_entry, open_log
 from fraud_core.log.valkey import start_valkey
 from fraud_core.release import aliases
@@ -233,9 +233,7 @@ def test_prometheus_itself_scrapes_the_exporter(
         "global: {scrape_interval: 1s}\n"
         f"scrape_configs: [{{job_name: spearhead, static_configs: [{{targets: ['127.0.0.1:{exporter.port}']}}]}}]\n"
     )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_ports(1)[0]}"
     options = [
         f"--config.file={config}",
         f"--storage.tsdb.path={tmp_path / 'tsdb'}",

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from typer.testing import CliRunner
 from fraud_assets.runs.address import Address
 from fraud_assets.runs.client import DagsterClient
 from fraud_core.cli import app
+from fraud_core.free_ports import free_ports
 from fraud_core.settings import Settings, load_settings
 
 LOCATION = """
@@ -35,9 +35,7 @@ def dagster(folder: Path, location: str, lake: str) -> Iterator[int]:
     (folder / "dagster.yaml").write_text("telemetry:\n  enabled: false\n", encoding="utf-8")
     workspace = f"load_from:\n- python_file: {{relative_path: location.py, location_name: {location}}}\n"
     (folder / "workspace.yaml").write_text(workspace, encoding="utf-8")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
+    [port] = free_ports(1)
     command = [
         "-m",
         "dagster_webserver",
@@ -64,7 +62,7 @@ def dagster(folder: Path, location: str, lake: str) -> Iterator[int]:
         yield port
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
 
 
 @pytest.mark.platform

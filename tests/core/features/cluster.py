@@ -6,8 +6,8 @@ from pathlib import Path
 
 import redis
 
+from fraud_core.free_ports import free_ports
 from fraud_core.log.valkey import valkey_command, wait_ready
-from tests.serving.samples import free_ports
 
 SLOTS = 16384
 

@@ -13,10 +13,11 @@ from typing import Any
 import httpx
 import pytest
 
+from fraud_core.free_ports import free_ports
 from fraud_core.release import PathAliasStore, challenge, promote
 from fraud_core.settings import Settings
 from fraud_serving.triton_server import TritonServer, find_environment, start_triton
-from tests.serving.samples import default_features, event, free_ports, make_bundle, wait_until
+from tests.serving.samples import default_features, event, make_bundle, wait_until
 
 pytestmark = pytest.mark.valkey
 
