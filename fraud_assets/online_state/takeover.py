@@ -51,16 +51,17 @@ class Takeover:
             fence = self._handover.fence(epoch - 1, fence_ms)
             try:
                 self._failpoint("state_fenced")
-                self._drain(fence, fence_ms)
-                self._failpoint("state_drained")
-                self._record(self._follower.tail.positions)
-                self._failpoint("state_recorded")
+                drained = self._drain(fence, fence_ms)
+                if drained:
+                    self._failpoint("state_drained")
+                    self._record(self._follower.tail.positions)
+                    self._failpoint("state_recorded")
             except BaseException:
                 with suppress(RedisError):  # it ends by itself
                     self._handover.lift()
                 raise
             # Not lifted where this fails: it may have been made, and then nothing of the old epoch may follow.
-            if self._handover.flip(epoch, fence):
+            if drained and self._handover.flip(epoch, fence):
                 return fence, attempt
             self._handover.lift()
             self._follower.catch_up()
@@ -83,8 +84,8 @@ class Takeover:
             if (found := self._handover.appended()) != seen:
                 seen, silent_since = found, time.monotonic()
 
-    def _drain(self, fence: Fence, fence_ms: int) -> None:
-        """Read the log to its end, which stands still from the hold on."""
+    def _drain(self, fence: Fence, fence_ms: int) -> bool:
+        """Read the log to its end, which stands still from the hold on; False when the fence ended first, and with it the standstill."""
         self._wait_for_appends()
         # Not to its very end: without a state, decisions are appended all the time until they are held.
         while (self._follower.drain() or 0) >= CAUGHT_UP_ROWS and fence.age_ms < fence_ms:
@@ -92,7 +93,9 @@ class Takeover:
         self._handover.hold()  # from here on nothing is appended, with a state or without
         self._wait_for_appends()
         while self._follower.drain() is not None:
-            pass
+            if fence.age_ms >= fence_ms:  # decisions come again, perhaps faster than they are folded
+                return False
+        return True
 
     def _wait_for_appends(self) -> None:
         """Where the log is not in Redis, a decision passes its gate first and is appended then, within its deadline or not at all."""

@@ -13,7 +13,9 @@ from fraud_assets.ingestion.failpoint import STATE_FAILPOINTS
 from fraud_assets.lake import Lake
 from fraud_assets.online_state import StateBuild, rebuild_state, sweep_abandoned, verify
 from fraud_assets.online_state.condition import lost_state
+from fraud_assets.online_state.follower import Follower
 from fraud_assets.online_state.status import state_status
+from fraud_assets.online_state.takeover import ATTEMPTS
 from fraud_assets.online_state.verify import SCRATCH_LIFE_S, StateProof, verify_state
 from fraud_core.cli import app
 from fraud_core.errors import StateError
@@ -75,7 +77,7 @@ QUICK = ("state_drained", "state_flipped")
 def test_a_rebuild_that_died_is_gone_on_with(
     settings: Settings, lake: Lake, log: Log, client: redis.Redis, point: str
 ) -> None:
-    settings = settings.changed(state_fence_s=0.5)
+    settings = settings.changed(state_fence_s=20)
     rebuild(settings, lake, log)
     payments = now_payments(24)
     decide(settings, payments[:8])
@@ -117,6 +119,30 @@ def test_a_flip_whose_answer_is_lost_leaves_the_old_epochs_gates_shut(
     assert client.hget(gate_key("spearhead", 0), "fenced") == b"1"
     monkeypatch.undo()
     assert rebuild(settings, lake, log).rebuilt.epoch == 2
+
+
+def test_a_fence_that_ends_while_the_log_is_drained_ends_the_attempt_though_decisions_never_cease(
+    settings: Settings, lake: Lake, log: Log, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rebuild(settings, lake, log)
+    drain, attempts = Follower.drain, []
+
+    def never_at_its_end(self: Follower) -> int:
+        return drain(self) or 1
+
+    def fenced(passed: str) -> None:
+        if passed == "state_fenced":
+            attempts.append(passed)
+            monkeypatch.setattr(Follower, "drain", never_at_its_end)
+
+    with pytest.raises(StateError, match="SPEARHEAD_STATE_FENCE_S"):
+        rebuild(settings.changed(state_fence_s=0.2), lake, log, failpoint=fenced)
+    assert len(attempts) == ATTEMPTS
+    assert client.get("spearhead:epoch") == b"1"
+    assert not client.hexists(gate_key("spearhead", 0), "fenced")
+    monkeypatch.undo()
+    again = rebuild(settings, lake, log)
+    assert (again.rebuilt.epoch, again.resumed) == (2, True)
 
 
 def test_a_changed_entity_is_found_and_named(
