@@ -84,9 +84,17 @@ class Store:
         """Updates and loggings that go on after their answer was given."""
         self._watch = StateWatch(client, state)
         self._flip = Flip(client, state)
+        self._looking = asyncio.Lock()
 
     async def tend(self) -> None:
-        """Connect, load what Redis must know, notice what is wrong; called in the background. Never raises."""
+        """Connect, load what Redis must know, notice what is wrong; called in the background. Never raises.
+
+        One look at a time: one that began before a change may not report after one that saw it.
+        """
+        async with self._looking:
+            await self._tend()
+
+    async def _tend(self) -> None:
         try:
             if self._claims is None or self.problem:
                 made, known = await asyncio.to_thread(self._make_claims), self._claims
