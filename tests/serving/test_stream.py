@@ -174,7 +174,7 @@ def test_a_stop_is_heeded_while_decisions_cannot_be_logged_and_nothing_is_lost(
         running = asyncio.create_task(scorer.run(stop))
         await tried.wait()
         stop.set()
-        await asyncio.wait_for(running, 2)
+        await asyncio.wait_for(running, 60)
         assert log.readers(shard) == {SCORER: 0}
         runtime.store.finish = finish  # type: ignore[method-assign]  # stands in for one failure
 

@@ -1,7 +1,7 @@
 """`spearhead quarantine`: what an operator finds, sees and does."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -43,8 +43,10 @@ def test_a_list_filters_counts_and_masks(
     assert len(rows(command)) == 4
     assert [row["id"] for row in rows(command, "--reason", "country.enum", "--limit", 1)] == [origins[1]]
     assert rows(command, "--shard", 1) == []
-    today = f"{datetime.now(UTC):%Y-%m-%d}"
-    assert len(rows(command, "--from", today, "--to", today)) == 4
+    today, yesterday = (f"{datetime.now(UTC) - timedelta(days=ago):%Y-%m-%d}" for ago in (0, 1))
+    assert (
+        len(rows(command, "--from", yesterday, "--to", today)) == 4
+    )  # refused a moment ago: before midnight, perhaps
     assert rows(command, "--to", "2020-01-01") == []
     assert command("list", "--from", today, "--to", "2020-01-01").exit_code == 2, "no day lies between them"
     assert len(rows(command, "--limit", 10**20)) == 4

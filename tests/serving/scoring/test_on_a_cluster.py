@@ -32,7 +32,7 @@ def test_payments_are_scored_once_and_logged_across_the_shards_of_a_cluster(
         namespace=f"n{tmp_path.name}",
         shards=4,
         backend="onnxruntime",
-        deadline_ms=8000,
+        deadline_ms=20_000,
     )
     score_twice(settings, with_runtime)
     log = open_log(settings)
@@ -52,7 +52,7 @@ def test_payments_are_scored_once_with_the_state_in_a_cluster_and_the_log_in_kaf
         partitions=2,
         redis_url=cluster_session,
         backend="onnxruntime",
-        deadline_ms=8000,
+        deadline_ms=20_000,
     )
     score_twice(settings, with_runtime)
     run_ingest(settings, ["decisions"])

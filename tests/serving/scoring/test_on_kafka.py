@@ -40,7 +40,7 @@ def on_kafka(kafka_session: KafkaBroker, valkey_url: str, tmp_path: Path) -> Set
         partitions=2,
         redis_url=valkey_url,
         backend="onnxruntime",
-        deadline_ms=4000,
+        deadline_ms=20_000,
     )
     bundle = make_bundle(made.bundles_path)
     bootstrap(
@@ -84,9 +84,10 @@ def test_an_append_of_which_nobody_knows_whether_it_got_through_is_repeated_and_
     on_kafka: Settings, with_runtime: Any
 ) -> None:
     item = event()
-    own = on_kafka.changed(deadline_ms=1000)
 
     async def body(runtime: Runtime) -> None:
+        assert runtime.store._claims is not None
+        runtime.store._claims._lease_ms = 500
         append = staging_of(runtime)._append
 
         async def unconfirmed(records: Any) -> None:
@@ -98,19 +99,19 @@ def test_an_append_of_which_nobody_knows_whether_it_got_through_is_repeated_and_
         assert isinstance(first, Answered)
         assert (first.logged, json.loads(first.content)["fallback_reason"]) == (False, "log_unreachable")
         staging_of(runtime)._append = append
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while isinstance(settled := (await score(runtime, item))[0], Busy):  # until the lease has run out
-            assert time.monotonic() < deadline
+            assert time.monotonic() < deadline, settled
         assert settled.repeated
         assert json.loads(settled.content)["logged"] is True
         assert json.loads(settled.content)["score"] == json.loads(first.content)["score"]
 
-    with_runtime(own, body)
-    one, two = decisions(own)
+    with_runtime(on_kafka, body)
+    one, two = decisions(on_kafka)
     assert one == two
-    totals = run_ingest(own, ["decisions"])
+    totals = run_ingest(on_kafka, ["decisions"])
     assert (totals.valid, totals.duplicates, totals.violations) == (1, 1, 0)
-    assert verify(own).ok
+    assert verify(on_kafka).ok
 
 
 def test_without_its_log_a_payment_is_answered_and_says_that_it_was_not_logged(
@@ -132,8 +133,10 @@ def test_without_its_log_a_payment_is_answered_and_says_that_it_was_not_logged(
         assert "Kafka" in runtime.readiness().missing["log"]
         # Whoever is not ready gets no payments, so none of them can find out that the log is back.
         staging_of(runtime)._append = append
-        await ask()
-        assert runtime.readiness().ready
+        deadline = time.monotonic() + 60
+        while not runtime.readiness().ready:
+            assert time.monotonic() < deadline, runtime.readiness().missing
+            await ask()  # a busy broker may not answer within the second that it is given
         [outcome] = await score(runtime, event())
         assert json.loads(outcome.content)["logged"] is True
 

@@ -120,8 +120,8 @@ def test_after_a_crash_between_state_and_log_a_retry_goes_on_with_the_saved_vect
 
     async def body(runtime: Runtime) -> None:
         mine = submission(runtime, item)
-        await runtime.store.claim_and_apply([mine], time.monotonic() + 4)  # … and this worker dies
-        [held], _ = await runtime.store.claim_and_apply([mine], time.monotonic() + 4)
+        await runtime.store.claim_and_apply([mine], time.monotonic() + 20)  # … and this worker dies
+        [held], _ = await runtime.store.claim_and_apply([mine], time.monotonic() + 20)
         assert held.lease_ms > 0
         client = redis.Redis.from_url(serving.redis_address)
         [key] = list(client.scan_iter("*:claim:*"))
@@ -161,7 +161,7 @@ def test_somebody_elses_lease_ends_in_busy_at_the_deadline(serving: Settings, wi
     hasty = serving.model_copy(update={"deadline_ms": 300})
 
     async def body(runtime: Runtime) -> None:
-        await runtime.store.claim_and_apply([submission(runtime, item)], time.monotonic() + 4)
+        await runtime.store.claim_and_apply([submission(runtime, item)], time.monotonic() + 20)
         [outcome] = await score(runtime, item)
         assert isinstance(outcome, Busy)
 
@@ -186,7 +186,7 @@ def test_functions_and_scripts_lost_with_a_restart_of_redis_are_loaded_again(
 def test_before_a_state_was_built_and_after_its_loss_nothing_is_folded_anywhere(
     settings: Settings, with_runtime: Any
 ) -> None:
-    stateless = settings.changed(backend="onnxruntime", deadline_ms=4000)
+    stateless = settings.changed(backend="onnxruntime", deadline_ms=20_000)
 
     async def state_keys(runtime: Runtime) -> list[bytes]:
         return [key async for key in runtime.state.client.scan_iter("*:{account:*")]
@@ -253,7 +253,7 @@ def test_without_redis_the_rules_decide_and_the_answer_says_so(serving: Settings
 def test_without_a_model_the_rules_see_the_features_and_the_decision_is_logged(
     settings: Settings, with_runtime: Any
 ) -> None:
-    modelless = settings.changed(backend="onnxruntime", deadline_ms=4000)
+    modelless = settings.changed(backend="onnxruntime", deadline_ms=20_000)
     begin_state(modelless)
 
     async def body(runtime: Runtime) -> None:
