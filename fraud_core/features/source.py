@@ -93,7 +93,7 @@ def read_source(path: Path) -> Value:
             "Add features.yaml to the contracts folder."
         ) from None
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:
         raise FeatureError(f"{path}: expected YAML, found {error}. Correct the file.") from None
     if node is None:
@@ -115,9 +115,4 @@ def _convert(path: Path, node: yaml.Node) -> Value:
         return Value(path, line, found)
     if isinstance(node, yaml.SequenceNode):
         return Value(path, line, [_convert(path, item) for item in node.value])
-    loader = yaml.SafeLoader("")
-    try:
-        value = loader.construct_object(node)
-    finally:
-        loader.dispose()
-    return Value(path, line, value)
+    return Value(path, line, yaml.constructor.SafeConstructor().construct_object(node))
