@@ -32,7 +32,7 @@ from fraud_assets.online_state import StateBuild, rebuild_state
 from fraud_assets.online_state.condition import lost_state
 from fraud_assets.online_state.verify import verify_state
 from fraud_core.contracts import Contracts, load_contracts
-from fraud_core.errors import PlatformError
+from fraud_core.errors import PlatformError, SettingsError
 from fraud_core.features import FeatureSet, load_features
 from fraud_core.free_ports import free_ports
 from fraud_core.log import open_log
@@ -63,6 +63,10 @@ class StateDrillResult:
     """Decisions that reached the lake."""
     lost_decisions: int = 0
     """Answers that said `logged: true` and are not in the lake: what Redis lost of its last second."""
+    lost_in_calm: int = 0
+    """Of those, the ones made while nothing was lost, that Redis had kept until they were ingested."""
+    decisions_with_vector: int = 0
+    """Of those, the ones made with the state."""
     compared: int = 0
     """Vectors compared with the recomputed ones."""
     mismatches: int = 0
@@ -80,6 +84,22 @@ class StateDrillResult:
         """For JSON."""
         return {"ok": self.ok, **asdict(self)}
 
+    def conclude(self, first_difference: object = None) -> None:
+        """Name what is wrong with these figures; what compared nothing has proved nothing."""
+        if self.mismatches:
+            self.problems.append(f"{self.mismatches} values differ, the first: {first_difference}.")
+        if self.compared != self.decisions_with_vector:
+            self.problems.append(
+                f"{self.decisions_with_vector - self.compared} decisions could not be compared."
+            )
+        if self.lost_in_calm:
+            self.problems.append(
+                f"{self.lost_in_calm} decisions that were answered as logged while Redis lost nothing are not in the lake."
+            )
+        for what, count in (("vector", self.compared), ("entity", self.entities_compared)):
+            if not count:
+                self.problems.append(f"Not one {what} was compared, so nothing is proved.")
+
 
 def drill_state(
     settings: Settings,
@@ -90,7 +110,14 @@ def drill_state(
     calm_s: float = 3.0,
     say: Callable[[str], None] = print,
 ) -> StateDrillResult:
-    """Run the drill in `folder`. `rate`: requests a second; `calm_s`: seconds of traffic between two acts."""
+    """Run the drill in `folder`. `rate`: requests a second; `calm_s`: seconds of traffic between two acts.
+
+    Raises SettingsError unless at least one loss is asked for, and all of them are known.
+    """
+    if not losses or not set(losses) <= set(LOSSES):
+        raise SettingsError(
+            f"Losses were expected from {', '.join(LOSSES)}; found {', '.join(losses) or 'none'}. Name at least one."
+        )
     began = time.monotonic()
     drill = _Drill(settings, folder, rate, calm_s, say)
     try:
@@ -124,6 +151,10 @@ class _Drill:
             deadline_ms=1000,
         )
         self._traffic: Traffic | None = None
+        self._calm_since = 0
+        """Answers that had come when the state was whole again, or at the start."""
+        self._kept: set[str] = set()
+        """Decisions that Redis had until they were ingested."""
 
     # -- the stage
 
@@ -207,6 +238,7 @@ class _Drill:
 
     async def _lose(self, loss: str, traffic: Traffic) -> None:
         self._say(f"{loss.replace('_', ' ')}, under traffic")
+        self._keep(traffic)
         await asyncio.to_thread(self._ingest)
         assert self._server is not None
         lost_at = await asyncio.to_thread(self._server.lose, loss, lambda: traffic.logged)
@@ -238,6 +270,12 @@ class _Drill:
             return any(answer["fallback_reason"] != "state_lost" and answer["logged"] for answer in later)
 
         await self._until(recovered, _NOTICED_S, "answers are made with the state again")
+        self._calm_since = len(traffic.answers)
+
+    def _keep(self, traffic: Traffic) -> None:
+        """Note what was logged since the last loss was mended: it has to be in the lake after the next ingestion."""
+        answers = list(traffic.answers.items())[self._calm_since :]
+        self._kept |= {id for id, answer in answers if answer["logged"]}
 
     # -- the work of the other tier
 
@@ -263,6 +301,8 @@ class _Drill:
 
     def prove(self) -> None:
         """Ingest the log to its end, then compare every vector, and every entity of the state."""
+        assert self._traffic is not None
+        self._keep(self._traffic)
         self._ingest()
         lake, (contracts, features) = self._lake(), self._declared()
         log = open_log(self.settings)
@@ -277,17 +317,15 @@ class _Drill:
         held = set(
             lake.scan("decisions").select(contracts.decisions.event_id).collect().to_series().to_list()
         )
-        assert self._traffic is not None
         found, answers = self.result, self._traffic.answers
         logged = {id for id, answer in answers.items() if answer["logged"]}
         found.requests, found.unanswered = self._traffic.sent, self._traffic.sent - len(answers)
         found.reasons = dict(Counter(answer["fallback_reason"] or "none" for answer in answers.values()))
         found.degraded = sum(n for reason, n in found.reasons.items() if reason not in {"none", "no_model"})
         found.logged, found.decisions, found.lost_decisions = len(logged), len(held), len(logged - held)
-        found.compared, found.mismatches = parity.compared, parity.values
+        found.lost_in_calm = len(self._kept - held)
+        found.decisions_with_vector, found.compared = parity.decisions, parity.compared
+        found.mismatches = parity.values
         found.entities_compared, found.entities_differing = proof.compared, proof.differing
-        if parity.values:
-            found.problems.append(f"{parity.values} values differ, the first: {parity.first_difference}.")
-        if parity.compared != parity.decisions:
-            found.problems.append(f"{parity.decisions - parity.compared} decisions could not be compared.")
+        found.conclude(parity.first_difference)
         found.problems += [f"Online state: {words}" for words in proof.differences]
