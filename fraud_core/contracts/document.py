@@ -20,18 +20,18 @@ _Compiled: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's parser, ten times as fast, where PyYAML was built with it."""
 
 
-class _Loader(_Compiled):  # type: ignore[misc]  # which of the two depends on the machine
-    """YAML 1.2's core types instead of YAML 1.1's surprises."""
+class CoreLoader(_Compiled):  # type: ignore[misc]  # which of the two depends on the machine
+    """YAML 1.2's core types instead of YAML 1.1's surprises: a code 0742 is no octal number, a time 22:30 no count of minutes."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (PyYAML's own shape)
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|)$"), ["~", "n", ""])
-_Loader.add_implicit_resolver(
+CoreLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
+CoreLoader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|)$"), ["~", "n", ""])
+CoreLoader.add_implicit_resolver(
     "tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789")
 )
-_Loader.add_implicit_resolver(
+CoreLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)$"),
     list("-+0123456789"),
@@ -94,7 +94,7 @@ def read_document(path: Path) -> Document:
         raise broken(1, "a contract file", "none", todo) from None
     except (OSError, UnicodeDecodeError) as error:
         raise broken(1, "a readable UTF-8 file", error) from None
-    loader = _Loader(text)
+    loader = CoreLoader(text)
     lines: dict[KeyPath, int] = {}
     try:
         root = loader.get_single_node()
@@ -112,7 +112,7 @@ def read_document(path: Path) -> Document:
 
 
 def _construct(
-    loader: _Loader, node: yaml.Node, where: KeyPath, lines: dict[KeyPath, int], path: Path
+    loader: CoreLoader, node: yaml.Node, where: KeyPath, lines: dict[KeyPath, int], path: Path
 ) -> Any:
     lines.setdefault(where, node.start_mark.line + 1)
     if isinstance(node, yaml.SequenceNode):

@@ -221,8 +221,13 @@ class Ask:
         clauses = []
         for field_name, accepted in self.filters[name].mapping(f"filter {name!r}").items():
             source = self.hashed_field(Value(accepted.path, accepted.line, field_name))
+            declared = next(item for item in self.contract.fields if item.name == field_name)
             listed = accepted.value if isinstance(accepted.value, list) else [accepted]
-            clauses.append((source, tuple(_filter_code(source, item) for item in listed)))
+            if not listed:
+                accepted.fail(f"expected at least one value of {field_name!r}, found an empty list.")
+            clauses.append((source, tuple(_filter_code(declared, source, item) for item in listed)))
+        if not clauses:
+            self.filters[name].fail(f"filter {name!r} must name at least one field and its values.")
         return Filter(tuple(clauses))
 
     def feature(self, name: str) -> tuple[str, Node]:
@@ -240,14 +245,23 @@ class Ask:
         return f" with {self.value('where').text('where')}" if self.has("where") else ""
 
 
-def _filter_code(source: Input, item: Value) -> int:
+def _filter_code(field: "Field", source: Input, item: Value) -> int:
+    """The integer that stands for a value in a filter. What the field can never hold would make a filter that nothing passes."""
     plain = item.plain()
     if source.kind == InputKind.FLAG:
         if not isinstance(plain, bool):
-            item.fail(f"{source.field!r} is true or false, found {plain!r}.")
+            item.fail(f"{field.name!r} is true or false, found {plain!r}.")
         return int(plain)
-    if isinstance(plain, bool | dict | list) or plain is None:
-        item.fail(f"expected a value of {source.field!r}, found {plain!r}.")
+    wanted = str if field.type == "string" else int
+    if type(plain) is int and wanted is str:
+        plain = str(plain)
+    if type(plain) is not wanted:
+        words = "a text; put it in quotes" if wanted is str else "a whole number, without quotes"
+        item.fail(f"a value of {field.name!r} must be {words}, found {plain!r}.")
+    if field.enum and plain not in field.enum:
+        item.fail(
+            f"{field.name!r} never holds {plain!r} by its contract: {nearest(str(plain), map(str, field.enum))}"
+        )
     return hash_text(str(plain))
 
 

@@ -9,10 +9,13 @@ from typing import Any, NoReturn
 
 import yaml
 
+from fraud_core.contracts.document import CoreLoader
 from fraud_core.errors import FeatureError
 
 _UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"^([1-9]\d*)([smhd])$")
+LONGEST_MS = 36_500 * _UNITS_MS["d"]
+"""Of all durations: with times up to the year 6429, sums of these stay far from the end of 47 bits."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,10 @@ class Value:
         found = _DURATION.match(str(self.value)) if isinstance(self.value, str) else None
         if not found:
             self.fail(f"{what} must be a duration such as 30s, 10m, 1h or 7d, found {self.plain()!r}.")
-        return int(found[1]) * _UNITS_MS[found[2]]
+        length = int(found[1]) * _UNITS_MS[found[2]]
+        if length > LONGEST_MS:
+            self.fail(f"{what} must be at most {spell_duration(LONGEST_MS)}, found {self.value!r}.")
+        return length
 
     def plain(self) -> Any:
         """The value without lines."""
@@ -92,16 +98,21 @@ def read_source(path: Path) -> Value:
             f"{path}: a feature declaration was expected here; it cannot be read ({error.strerror}). "
             "Add features.yaml to the contracts folder."
         ) from None
+    except UnicodeDecodeError as error:
+        raise FeatureError(f"{path}: expected UTF-8, found {error}. Correct the file.") from None
+    loader = CoreLoader(text)
     try:
-        node = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
+        node = loader.get_single_node()
+        if node is None:
+            raise FeatureError(f"{path}: expected entities and features, found an empty file.")
+        return _convert(path, loader, node)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise FeatureError(f"{path}: expected YAML, found {error}. Correct the file.") from None
-    if node is None:
-        raise FeatureError(f"{path}: expected entities and features, found an empty file.")
-    return _convert(path, node)
+    finally:
+        loader.dispose()
 
 
-def _convert(path: Path, node: yaml.Node) -> Value:
+def _convert(path: Path, loader: CoreLoader, node: yaml.Node) -> Value:
     line = node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
         found: dict[str, Value] = {}
@@ -109,10 +120,10 @@ def _convert(path: Path, node: yaml.Node) -> Value:
             name = str(key.value)
             if name in found:
                 Value(path, key.start_mark.line + 1, None).fail(f"{name!r} is declared twice; remove one.")
-            found[name] = _convert(path, item)
+            found[name] = _convert(path, loader, item)
             if not isinstance(item, yaml.ScalarNode):  # point at the key, where a person looks first
                 found[name] = Value(path, key.start_mark.line + 1, found[name].value)
         return Value(path, line, found)
     if isinstance(node, yaml.SequenceNode):
-        return Value(path, line, [_convert(path, item) for item in node.value])
-    return Value(path, line, yaml.constructor.SafeConstructor().construct_object(node))
+        return Value(path, line, [_convert(path, loader, item) for item in node.value])
+    return Value(path, line, loader.construct_object(node))

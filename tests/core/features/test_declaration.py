@@ -46,6 +46,8 @@ def test_shipped_declarations_fit_their_contracts(folder: str) -> None:
         (7, "  A: {hour: {}, reason: r}", "lower case"),
         (8, "  a: {hour: {}, reason: r}\n  a: {hour: {}, reason: r}", "declared twice"),
         (7, "  'a_{window}': {count: {entity: payer}, reason: r}", "windows: [1h, 1d]"),
+        (7, "  a: {count: {entity: payer, window: 36501d}, reason: r}", "window must be at most 36500 days"),
+        (7, "  a: {quantile: {entity: payer, of: amount, at: .nan, window: 1h}, reason: r}", "at must be a number"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_with_its_line_and_the_nearest_name(
@@ -55,6 +57,48 @@ def test_a_mistake_is_named_with_its_line_and_the_nearest_name(
         declare(tmp_path, HEAD + text + "\n")
     assert f"features.yaml:{line}: " in str(caught.value)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("clause", "message"),
+    [
+        ("kind: webb", "'kind' never holds 'webb' by its contract: did you mean 'web'?"),
+        ("kind: [web, true]", "a value of 'kind' must be a text; put it in quotes, found True"),
+        ("kind: []", "expected at least one value of 'kind'"),
+        ("", "filter 'f' must name at least one field"),
+        ("code: 1.5", "a value of 'code' must be a text"),
+        ("amount: 1.0", "a value of 'amount' must be a whole number"),
+        ("amount: 007", "without quotes, found '007'"),
+        ("flag: yes", "'flag' is true or false, found 'yes'"),
+    ],
+)
+def test_a_filter_that_no_event_could_pass_is_refused(tmp_path: Path, clause: str, message: str) -> None:
+    with pytest.raises(FeatureError) as caught:
+        declare(tmp_path, filtered(clause))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("code", ["0742", "NO", "1_000", "22:30", "2026-01-01", "0x10", "5411"])
+def test_a_code_in_a_filter_means_what_is_written(tmp_path: Path, code: str) -> None:
+    """YAML 1.1 would read an octal number, false, a count of minutes, a date."""
+    plain, quoted = (declare(tmp_path, filtered(f"code: {each}")) for each in (code, f"'{code}'"))
+    assert plain.hashes == quoted.hashes
+
+
+def filtered(clause: str) -> str:
+    return (
+        f"version: 1\nentities:\n  payer: {{history: 1d}}\nfilters:\n  f: {{{clause}}}\n"
+        "features:\n  a: {count: {entity: payer, window: 1h, where: f}, reason: r}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "written", [b"features: &a\n  b: *a\n", b"features: \xff\n", b"version: !!int x\n", b"a: [\n"]
+)
+def test_what_cannot_be_read_is_told_with_its_file(tmp_path: Path, written: bytes) -> None:
+    (tmp_path / "features.yaml").write_bytes(written)
+    with pytest.raises(FeatureError, match=r"features\.yaml: expected (YAML|UTF-8), found"):
+        load_features(tmp_path / "features.yaml", None)  # type: ignore[arg-type]
 
 
 def test_a_missing_file_says_where_it_was_expected(tmp_path: Path) -> None:
