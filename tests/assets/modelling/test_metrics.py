@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from fraud_assets.modelling import ranking as ranked
 from fraud_assets.modelling.calibration import calibration_bins, calibration_error, recall_by_amount
@@ -38,6 +37,9 @@ def scored(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @given(scored())
 def test_ranking_metrics_are_scikit_learns(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    # Here, because importing it takes three seconds, which only this test pays.
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     scores, fraud, weights = case
     order = ranked.rank(scores, fraud)
     for weight in (None, weights):

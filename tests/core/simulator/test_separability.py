@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from fraud_core.simulator.separability import area_under_curve, average_precision, measure
 from fraud_core.simulator.world import WorldSpec
@@ -10,6 +9,9 @@ from fraud_core.simulator.world import WorldSpec
 
 @pytest.mark.parametrize("levels", [3, 50, 10**9])
 def test_the_measures_agree_with_scikit_learn_also_on_ties(levels: int) -> None:
+    # Here, because importing it takes three seconds, which only this test pays.
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     rng = np.random.default_rng(levels)
     truth = rng.random(2_000) < 0.1
     score = np.floor((rng.random(2_000) + 0.3 * truth) * levels)
