@@ -68,7 +68,7 @@ def _metres(lat_a: int, lon_a: int, lat_b: int, lon_b: int) -> float:
 @njit(cache=True)  # type: ignore[misc, untyped-decorator, unused-ignore]  # numba has no types
 def _spread(count: int, total: int, high: int, low: int) -> float:
     """count · Σx² - (Σx)², the cancellation done in integers: 2^40-limbs of both, subtracted before any rounding."""
-    if max(abs(float(total)) * 2048.0, float(count) * float(max(high, low, 1))) > _SPREAD_LIMIT:
+    if max(abs(float(total)) * 2048.0, float(count) * float(max(high, abs(low), 1))) > _SPREAD_LIMIT:
         return _wide_spread(count, total, high, low)
     p = total >> 20
     q = total & 0xFFFFF

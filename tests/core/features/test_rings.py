@@ -169,6 +169,14 @@ def test_totals_beyond_64_bits_spread_exactly() -> None:
             )
 
 
+@pytest.mark.parametrize("count", [1000, 2**22, 10**8])
+def test_limbs_that_borrowed_spread_as_those_that_did_not(count: int) -> None:
+    """Where an event is left out of its own window, the low limb of its square may be more than the totals have there."""
+    total, square = -1_900_000 * count, (1_900_000**2 + 5**2) * count
+    high, low = (square >> LIMB_BITS) + 2, (square & LIMB_MASK) - 2 * 2**LIMB_BITS
+    assert _spread(count, total, high, low) == pytest.approx(count * square - total * total, rel=1e-9)
+
+
 def test_a_bucket_that_overflows_saturates(tmp_path: Path) -> None:
     features = declare(
         tmp_path,
