@@ -8,15 +8,18 @@ import polars as pl
 from fraud_assets.lake.lake import Lake
 from fraud_assets.lake.transactions import read_transactions
 from fraud_core.contracts import Contracts
+from fraud_core.features.labels import TOLD_ORDER
 
 LABELS = "labels"
 IS_FRAUD = "is_fraud"
 
 
 def read_labels(lake: Lake, contracts: Contracts, *more: pl.Expr) -> pl.LazyFrame:
-    """One row per label: the payment's id (named as in transactions), `is_fraud`, `known_at`, `event_date`, and `more` of its row.
+    """One row per label: the payment's id (named as in transactions), `is_fraud`, `known_at`, its place on the log, `event_date`, and
+    `more` of its row.
 
-    A label is known when it was reported and had arrived, whichever came later.
+    A label is known when it was reported and had arrived, whichever came later. Of several about one payment the last one known holds, and
+    of those of one time the last one on the log: see `fraud_core.features.told_order`.
     """
     contract = contracts.labels
     reported = [pl.col(contract.reported_at)] if contract.reported_at else []
@@ -24,6 +27,7 @@ def read_labels(lake: Lake, contracts: Contracts, *more: pl.Expr) -> pl.LazyFram
         pl.col(contract.event_id).alias(contracts.transactions.event_id),
         pl.col(contract.label or IS_FRAUD).alias(IS_FRAUD),
         pl.max_horizontal("known_at", *reported).alias("known_at"),
+        *(name for name in TOLD_ORDER if name != "known_at"),
         "event_date",
         *more,
     )

@@ -17,6 +17,7 @@ import polars as pl
 
 from fraud_assets.modelling.windows import Windows, choose_windows
 from fraud_core.errors import TrainingError
+from fraud_core.features import told_order
 
 Split = Literal["train", "validation", "delay", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "delay", "test")
@@ -98,7 +99,7 @@ def select_training_rows(
     """Join features with the labels known at `trained_at` and split the eligible rows by time.
 
     features_frame: one row per payment: event id, event time, entity, `known_at`, the features; optionally amount and
-    decision. labels_frame: event id, `is_fraud`, `known_at`, any number of rows per payment. `choice` goes to
+    decision. labels_frame: event id, `is_fraud`, `known_at`, their place on the log, any number of rows per payment. `choice` goes to
     `choose_windows` when no windows are given. Raises TrainingError when a column is missing or a split has no fraud.
     """
     features, labels = features_frame.lazy(), labels_frame.lazy()
@@ -157,10 +158,17 @@ def select_training_rows(
 
 
 def latest_labels(labels: pl.LazyFrame, trained_at: datetime, roles: Roles) -> pl.LazyFrame:
-    """One row per labelled payment: what was known of it at `trained_at`. At equal times the later row wins."""
+    """One row per labelled payment: what was known of it at `trained_at`, at equal times what stands later on the log; as features see it.
+
+    Rows that do not know their place on the log (`told_order`) keep their order.
+    """
+    order = [
+        roles.known_at,
+        *(name for name in told_order(labels.collect_schema()) if name != roles.known_at),
+    ]
     return (
         labels.filter(pl.col(roles.known_at) <= trained_at)
-        .sort(roles.known_at, maintain_order=True)
+        .sort(order, maintain_order=True)
         .group_by(roles.event_id, maintain_order=True)
         .agg(pl.col(roles.label).last().alias(LABEL))
     )

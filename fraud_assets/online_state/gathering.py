@@ -24,6 +24,7 @@ from fraud_assets.online_state.build import OnStep
 from fraud_assets.online_state.shelf import Shelf, share
 from fraud_core.contracts import Contracts
 from fraud_core.features import FeatureSet
+from fraud_core.features.labels import TOLD_ORDER
 from fraud_core.features.offline import entity_inputs
 
 ORIGIN: Final = ("known_at", "_stream", "_shard", "_incarnation", "_offset", "_index", "_epoch")
@@ -157,12 +158,12 @@ class _Gathering:
                 self._decided.add(batch)
         self._on_step("read the lake", len(self._stretches), len(self._stretches))
         labels = self._labels.filter(digest.is_in(digests.implode()))
-        for batch in _batches(labels.select(self._id, "is_fraud", "known_at", part)):
+        for batch in _batches(labels.select(self._id, "is_fraud", *TOLD_ORDER, part)):
             self._labelled.add(batch)
         # So that a shelf on which nothing comes to stand knows its columns.
         nothing = pl.DataFrame(schema={name: self._schema[name] for name in columns})
         self._shelve(nothing)
-        self._found.labels.add(labels.select(self._id, "is_fraud", "known_at").head(0).collect())
+        self._found.labels.add(labels.select(self._id, "is_fraud", *TOLD_ORDER).head(0).collect())
 
     def _settle(self, part: int) -> int:
         """Clear a part of copies and pass it on; returns when its newest payment became known."""

@@ -8,7 +8,7 @@ from fraud_core.features.calls import Applied, EntityFeatures, LabelsApplied
 from fraud_core.features.connect import state_client
 from fraud_core.features.declaration import load_features
 from fraud_core.features.feature_set import Feature, FeatureSet
-from fraud_core.features.labels import label_effects
+from fraud_core.features.labels import label_effects, told_order
 from fraud_core.features.offline import compute_offline
 from fraud_core.features.online import AsyncOnlineState, OnlineState, epoch_record
 from fraud_core.features.order import Epochs, out_of_turn, up_to
@@ -34,6 +34,7 @@ __all__ = [
     "rebuild",
     "state_client",
     "sweep_epochs",
+    "told_order",
     "up_to",
     "write_states",
 ]

@@ -44,7 +44,15 @@ def history_of(seed: int, features: FeatureSet) -> tuple[pl.DataFrame, pl.DataFr
         _epoch=pl.lit(None, pl.Int64),
         **{f"_seq_{each}": pl.lit(None, pl.Int64) for each in features.entities},
     )
-    return pl.concat([frame, copies.select(frame.columns)]), world.labels
+    labels = world.labels.with_columns(
+        pl.col("known_at").dt.truncate("1h"),  # many of one payment known at once
+        _stream=pl.lit("labels"),
+        _shard=pl.int_range(pl.len(), dtype=pl.Int32) % 2,
+        _incarnation=pl.lit("a"),
+        _offset=pl.int_range(pl.len(), dtype=pl.Int64),
+        _index=pl.lit(0, pl.Int32),
+    )
+    return pl.concat([frame, copies.select(frame.columns)]), labels
 
 
 def lake_of(folder: Path, seed: int, features: FeatureSet) -> tuple[Lake, list[date]]:
@@ -54,6 +62,7 @@ def lake_of(folder: Path, seed: int, features: FeatureSet) -> tuple[Lake, list[d
     rows = rows.sample(fraction=1.0, shuffle=True, seed=seed)
     lake.append(lake.create("transactions", rows.schema, partition_by=["event_date"]), rows)
     labels = labels.with_columns(event_date=pl.col("known_at").dt.date() - timedelta(days=5))
+    labels = labels.sample(fraction=1.0, shuffle=True, seed=seed)
     lake.append(lake.create("labels", labels.schema), labels)
     if seed % 2:
         for epoch in (1, 2):

@@ -63,6 +63,27 @@ def test_the_label_is_the_latest_known_at_training_time_and_absent_means_genuine
     assert (found[told], found[corrected], found[later], found[never]) == (True, False, False, False)
 
 
+def test_of_labels_known_at_one_time_the_last_one_on_the_log_holds_whatever_the_order_of_files() -> None:
+    features, labels = payments()
+    windows = choose_windows(START, END, MATURITY)
+    early = features.filter(pl.col("paid_at").is_between(windows.train_from, windows.validation_from))
+    ids = early.head(200)["payment_id"].to_list()
+    said = pl.DataFrame({"payment_id": [*ids, *ids]}).with_columns(
+        pl.lit(END - 9 * DAY).cast(pl.Datetime("us", "UTC")).alias("known_at"),
+        is_fraud=pl.int_range(pl.len()) % 3 == 0,
+        _shard=0,
+        _incarnation=pl.lit("life"),
+        _offset=pl.int_range(pl.len()),
+        _index=0,
+    )
+    told = dict(said.select("payment_id", "is_fraud").iter_rows())
+    others = labels.filter(~pl.col("payment_id").is_in(ids))
+    for order in (said, said.reverse(), said.sample(fraction=1.0, shuffle=True, seed=1)):
+        selected = select(features, pl.concat([order, others], how="diagonal"))
+        found = dict(selected.frame.select("payment_id", "is_fraud").iter_rows())
+        assert {id: found[id] for id in ids} == told
+
+
 def test_immature_payments_and_declined_ones_are_no_rows() -> None:
     features, labels = payments()
     declined = pl.when(pl.col("amount_minor") > 90_000).then(pl.lit("decline")).otherwise(pl.lit("approve"))
