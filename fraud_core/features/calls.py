@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+from redis.exceptions import RedisError
 
 from fraud_core.errors import StateError
 from fraud_core.features.inputs import matches, reader
@@ -189,23 +190,35 @@ class StateCalls:
             commands = [("FCALL", self._function, 1 + len(keys), answer, *keys, *sent)]
         return Prepared(values, tuple(call.name for call in calls), tuple(arguments), tuple(commands))
 
-    def decode(self, epoch: int, prepared: Sequence[Prepared], replies: Sequence[Any]) -> list[Applied]:
+    def decode(
+        self, epoch: int, prepared: Sequence[Prepared], replies: Sequence[Any]
+    ) -> list[Applied | StateError]:
         """Make the answers of several events from their replies, in the order of their commands.
 
-        Raises StateError when an event's id was applied before with other entities, or so long ago that its answer cannot be
-        made again.
+        An event has an error in the place of its answer, and the others have theirs, when the server refused it, when its id was
+        applied before with other entities, or so long ago that its answer cannot be made again.
         """
         columns = np.full((self.features.program.width, len(prepared)), NULL, np.int64)
-        seqs: list[dict[str, int]] = []
+        seqs: list[dict[str, int] | StateError] = []
         replied = iter(replies)
         for i, event in enumerate(prepared):
             columns[: len(event.values), i] = event.values
             mine = [next(replied) for _ in event.commands]
+            if refused := next((reply for reply in mine if isinstance(reply, RedisError)), None):
+                seqs.append(unreachable(refused))
+                continue
             answer = np.frombuffer(b"".join(reply[0] for reply in mine), "<f8")
             lists = [value for reply in mine for value in reply[1:]]
-            seqs.append(self._take(event, answer, lists, columns[:, i]))
+            try:
+                seqs.append(self._take(event, answer, lists, columns[:, i]))
+            except StateError as error:
+                columns[len(event.values) :, i] = NULL
+                seqs.append(error)
         vectors = self.vectors(columns)
-        return [Applied(epoch, seqs[i], vectors[i]) for i in range(len(prepared))]
+        return [
+            found if isinstance(found, StateError) else Applied(epoch, found, vector)
+            for found, vector in zip(seqs, vectors, strict=True)
+        ]
 
     def _take(
         self,
@@ -313,6 +326,13 @@ class StateCalls:
                 f"{found or 'none registered'}: the feature declaration changed. Run `spearhead state rebuild`."
             )
         return epoch
+
+
+def unreachable(error: RedisError) -> StateError:
+    """What is raised when Redis cannot be reached or refuses."""
+    found = StateError(f"The online state cannot be used: {error}. Check Redis at SPEARHEAD_REDIS_URL.")
+    found.__cause__ = error
+    return found
 
 
 def pack_effects(effects: pl.DataFrame) -> bytes:

@@ -16,7 +16,7 @@ from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import RedisError, ResponseError
 
 from fraud_core.errors import StateError, StateLost
-from fraud_core.features.calls import Applied, EntityFeatures, LabelsApplied, StateCalls
+from fraud_core.features.calls import Applied, EntityFeatures, LabelsApplied, StateCalls, unreachable
 from fraud_core.features.server import ServerFacts
 from fraud_core.features.wire import Command, exchange, exchange_async
 from fraud_core.log import Shard
@@ -69,10 +69,6 @@ def _check_client(client: Any) -> None:
         )
 
 
-def _unreachable(error: RedisError) -> StateError:
-    return StateError(f"The online state cannot be used: {error}. Check Redis at SPEARHEAD_REDIS_URL.")
-
-
 def _no_state(namespace: str) -> StateLost:
     return StateLost(
         f"{namespace!r} has no online state: none was built yet, or Redis lost it. Run `spearhead state rebuild`."
@@ -86,11 +82,21 @@ def _missing_function(replies: Sequence[Any]) -> bool:
 def _sum_labels(replies: Sequence[Any]) -> LabelsApplied:
     return LabelsApplied(sum(reply[0] for reply in replies), sum(reply[1] for reply in replies))
 
+def _all(found: Sequence[Applied | StateError]) -> list[Applied]:
+    """The answers of a batch; raises the first error."""
+    answers: list[Applied] = []
+    for each in found:
+        if isinstance(each, StateError):
+            raise each
+        answers.append(each)
+    return answers
+
+
 
 def _raise_first(replies: Sequence[Any]) -> None:
     for reply in replies:
         if isinstance(reply, RedisError):
-            raise _unreachable(reply) from reply
+            raise unreachable(reply) from reply
 
 
 class _State:
@@ -118,6 +124,8 @@ class _State:
         """Whether a call went to the epoch that was current when the server made it.
 
         `epoch` is the one that the call named, not this object's: another call may have learned of a flip meanwhile.
+        if isinstance(reply, RedisError):
+            raise unreachable(reply) from reply
         """
         return reply is not None and int(reply) == epoch
 
@@ -150,7 +158,7 @@ class OnlineState(_State):
         try:
             self._load_functions()
         except RedisError as error:
-            raise _unreachable(error) from error
+            raise unreachable(error) from error
         self._refresh()
 
     def begin(self, epoch: int = 1) -> None:
@@ -163,7 +171,7 @@ class OnlineState(_State):
                 self.client.hsetnx(self.calls.epochs_key, str(epoch), epoch_record(self.features, 0, 0))
                 self.client.set(self.calls.epoch_key, epoch, nx=True)
         except RedisError as error:
-            raise _unreachable(error) from error
+            raise unreachable(error) from error
         self.load()
 
     def _load_functions(self) -> None:
@@ -176,7 +184,7 @@ class OnlineState(_State):
                 raise _no_state(self.namespace)
             registered = self.client.hget(self.calls.epochs_key, str(int(epoch)))
         except RedisError as error:
-            raise _unreachable(error) from error
+            raise unreachable(error) from error
         self._adopt(epoch, registered)
 
     def epoch(self) -> int:
@@ -193,7 +201,11 @@ class OnlineState(_State):
         return self.apply_many([(event, event_id)])[0]
 
     def apply_many(self, events: Sequence[tuple[Mapping[str, Any], str]]) -> list[Applied]:
-        """Apply several events, in order, in one round trip."""
+        """Apply several events, in order, in one round trip. Raises the first error of `apply_each`; the others are applied."""
+        return _all(self.apply_each(events))
+
+    def apply_each(self, events: Sequence[tuple[Mapping[str, Any], str]]) -> list[Applied | StateError]:
+        """The same, with an event's error in the place of its answer, see StateCalls.decode."""
         for _ in range(_FLIPS):
             epoch = self._epoch
             prepared, commands = self._batch(epoch, events)
@@ -201,7 +213,6 @@ class OnlineState(_State):
             if _missing_function(replies):
                 self.load()
             elif self._is_current(replies[0], epoch):
-                _raise_first(replies)
                 return self.calls.decode(epoch, prepared, replies[1:])
             else:
                 self._refresh()
@@ -244,7 +255,7 @@ class OnlineState(_State):
         try:
             return exchange(self.client, commands)
         except RedisError as error:
-            raise _unreachable(error) from error
+            raise unreachable(error) from error
 
 
 class AsyncOnlineState(_State):
@@ -260,7 +271,7 @@ class AsyncOnlineState(_State):
         try:
             await cast(Awaitable[Any], self.client.function_load(self.calls.library, replace=True))
         except RedisError as error:
-            raise _unreachable(error) from error
+            raise unreachable(error) from error
         await self._refresh()
 
     async def _refresh(self) -> None:
@@ -270,7 +281,7 @@ class AsyncOnlineState(_State):
                 raise _no_state(self.namespace)
             registered = await cast(Awaitable[Any], self.client.hget(self.calls.epochs_key, str(int(epoch))))
         except RedisError as error:
-            raise _unreachable(error) from error
+            raise unreachable(error) from error
         self._adopt(epoch, registered)
 
     def epoch(self) -> int:
@@ -282,6 +293,10 @@ class AsyncOnlineState(_State):
         return (await self.apply_many([(event, event_id)]))[0]
 
     async def apply_many(self, events: Sequence[tuple[Mapping[str, Any], str]]) -> list[Applied]:
+        return _all(await self.apply_each(events))
+
+    async def apply_each(self, events: Sequence[tuple[Mapping[str, Any], str]]) -> list[Applied | StateError]:
+        """See OnlineState.apply_each."""
         """See OnlineState.apply_many."""
         for _ in range(_FLIPS):
             epoch = self._epoch
@@ -290,7 +305,6 @@ class AsyncOnlineState(_State):
             if _missing_function(replies):
                 await self.load()
             elif self._is_current(replies[0], epoch):
-                _raise_first(replies)
                 return self.calls.decode(epoch, prepared, replies[1:])
             else:
                 await self._refresh()
@@ -330,4 +344,4 @@ class AsyncOnlineState(_State):
         try:
             return await exchange_async(self.client, commands)
         except RedisError as error:
-            raise _unreachable(error) from error
+            raise unreachable(error) from error

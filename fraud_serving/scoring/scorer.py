@@ -12,6 +12,7 @@ from itertools import islice
 import msgspec
 import numpy as np
 
+from fraud_core.errors import StateError
 from fraud_core.features import Applied, FeatureSet
 from fraud_core.features.wording import Wording
 from fraud_core.release.contributions import Trees
@@ -101,7 +102,7 @@ class Scorer:
     async def _score_distinct(
         self, submissions: Sequence[Submission], known: Sequence[Outcome | None], deadline: float
     ) -> list[Outcome]:
-        applied: Sequence[Applied | None] | StoreUnavailable
+        applied: Sequence[Applied | StoreUnavailable | None] | StoreUnavailable
         try:
             claims, applied = await self._store.claim_and_apply(submissions, deadline)
         except StoreUnavailable as error:
@@ -111,7 +112,7 @@ class Scorer:
         outcomes = {place: _settled(claim) for place, claim in enumerate(claims) if place not in set(ours)}
         if ours:
             mine = [submissions[place] for place in ours]
-            own: Sequence[Applied] | StoreUnavailable
+            own: Sequence[Applied | StoreUnavailable] | StoreUnavailable
             if isinstance(applied, StoreUnavailable):
                 own = applied
             else:
@@ -122,7 +123,7 @@ class Scorer:
     async def _decided(
         self,
         submissions: Sequence[Submission],
-        applied: Sequence[Applied] | StoreUnavailable,
+        applied: Sequence[Applied | StoreUnavailable] | StoreUnavailable,
         deadline: float,
     ) -> list[Outcome]:
         """Score and log. What was applied to an epoch that gave way meanwhile is applied to its successor, and scored anew."""
@@ -134,7 +135,7 @@ class Scorer:
                 decided = [self._without_features(each, applied.code) for each in mine]
                 pending = applied.pending
             else:
-                decided = await self._with_features(mine, applied, deadline)
+                decided = await self._with_what_there_is(mine, applied, deadline)
                 pending = None
             logged = await self._log(mine, decided, deadline, pending)
             outcomes.update(
@@ -143,6 +144,21 @@ class Scorer:
             waiting = [place for place in waiting if place not in outcomes]
             applied = await self._store.apply([submissions[place] for place in waiting], deadline)
         return [outcomes[place] for place in range(len(submissions))]
+
+    async def _with_what_there_is(
+        self,
+        submissions: Sequence[Submission],
+        applied: Sequence[Applied | StoreUnavailable],
+        deadline: float,
+    ) -> list[tuple[Answer, State]]:
+        """A payment that alone was refused by the state is decided without features, the others with theirs."""
+        found = [each for each in applied if isinstance(each, Applied)]
+        known = [each for each, its in zip(submissions, applied, strict=True) if isinstance(its, Applied)]
+        decided = iter(await self._with_features(known, found, deadline) if found else [])
+        return [
+            next(decided) if isinstance(its, Applied) else self._without_features(each, its.code)
+            for each, its in zip(submissions, applied, strict=True)
+        ]
 
     async def _with_features(
         self, submissions: Sequence[Submission], applied: Sequence[Applied], deadline: float
@@ -227,8 +243,10 @@ class Scorer:
         """
         contents = [answer.encode() for answer, _ in decided]
 
-        def finished(applied: Sequence[Applied] | None = None) -> list[Finished]:
-            late = [_state(each) for each in applied] if applied else [state for _, state in decided]
+        def finished(applied: Sequence[Applied | StateError] | None = None) -> list[Finished]:
+            late = [state for _, state in decided]
+            if applied:
+                late = [_state(each) if isinstance(each, Applied) else NO_STATE for each in applied]
             return [
                 (
                     submission,

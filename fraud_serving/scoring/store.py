@@ -43,6 +43,7 @@ from fraud_serving.scoring.unavailable import (
     StoreUnavailable,
     left,
     not_asked,
+    refused_alone,
     too_slow,
 )
 from fraud_serving.scoring.watch import StateWatch
@@ -125,15 +126,16 @@ class Store:
 
     async def claim_and_apply(
         self, submissions: Sequence[Submission], deadline: float
-    ) -> tuple[list[Claim], list[Applied | None] | StoreUnavailable]:
+    ) -> tuple[list[Claim], list[Applied | StoreUnavailable | None] | StoreUnavailable]:
         """Claim the ids and apply the events; None for an event that was not applied because it is not ours.
 
-        The state may be unavailable while claims work; then its error comes back as a value.
+        The state may be unavailable while claims work; then its error comes back as a value, in an event's place where it is
+        about that event alone.
         `deadline` is a time of time.monotonic(). Raises StoreUnavailable when Redis cannot be reached in time.
         """
         claims = await self._claim(submissions, deadline)
         ours = [place for place, claim in enumerate(claims) if claim.standing is Standing.OURS]
-        applied: list[Applied | None] = [None] * len(submissions)
+        applied: list[Applied | StoreUnavailable | None] = [None] * len(submissions)
         found = await self.apply([submissions[place] for place in ours], deadline)
         if isinstance(found, StoreUnavailable):
             return claims, found
@@ -176,8 +178,11 @@ class Store:
 
     async def apply(
         self, submissions: Sequence[Submission], deadline: float
-    ) -> list[Applied] | StoreUnavailable:
-        """Apply events that are ours, once a rebuild that is handing over has done so."""
+    ) -> list[Applied | StoreUnavailable] | StoreUnavailable:
+        """Apply events that are ours, once a rebuild that is handing over has done so.
+
+        An event that alone was refused (it was repeated too late, say) has that error in its place.
+        """
         if not submissions:
             return []
         try:
@@ -186,7 +191,7 @@ class Store:
             await self._flip.wait(time.monotonic() + left(deadline) * FLIP_SHARE)
             task = self._going_on(self._apply([(each.event, each.event_id) for each in submissions]))
             done, _ = await asyncio.wait({task}, timeout=left(deadline) * SHARE)
-            return task.result() if done else too_slow(pending=task)
+            return refused_alone(task.result()) if done else too_slow(pending=task)
         except StoreUnavailable as error:
             return error
         except StateLost as error:
@@ -195,16 +200,18 @@ class Store:
         except (StateError, RedisError) as error:
             return StoreUnavailable(STATE_UNAVAILABLE, str(error))
 
-    async def _apply(self, events: Sequence[tuple[dict[str, Any], str]]) -> list[Applied]:
+    async def _apply(self, events: Sequence[tuple[dict[str, Any], str]]) -> list[Applied | StateError]:
         """Apply events; asked a second time when the first answer was lost, for the update may have been made.
 
         An entity whose first update this is had no state, and what is evicted has none: that is looked into before it is believed.
         """
         try:
-            applied = await self._state.apply_many(events)
-        except (RedisConnectionError, RedisTimeoutError):
-            applied = await self._state.apply_many(events)
-        if any(1 in each.seqs.values() for each in applied):
+            applied = await self._state.apply_each(events)
+        except StateError as error:
+            if not isinstance(error.__cause__, (RedisConnectionError, RedisTimeoutError)):
+                raise
+            applied = await self._state.apply_each(events)
+        if any(isinstance(each, Applied) and 1 in each.seqs.values() for each in applied):
             await self._watch.demand_unevicted()
         return applied
 
@@ -240,7 +247,7 @@ class Store:
     async def finish_late(
         self,
         pending: Pending,
-        finished: Callable[[Sequence[Applied] | None], Sequence[Finished]],
+        finished: Callable[[Sequence[Applied | StateError] | None], Sequence[Finished]],
         deadline: float,
     ) -> list[Claim]:
         """As `finish`, once it is known what became of an update that was too slow for the decision.
@@ -252,7 +259,7 @@ class Store:
 
         async def work() -> list[Claim]:
             try:
-                applied: Sequence[Applied] | None = await pending
+                applied: Sequence[Applied | StateError] | None = await pending
             except (StateError, RedisError):
                 applied = None
             return await self._finish(claims, finished(applied))

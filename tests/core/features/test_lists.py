@@ -13,6 +13,7 @@ from numba import typeof
 
 from fraud_core.errors import StateError
 from fraud_core.features import FeatureSet, OnlineState, compute_offline, label_effects, list_events, rebuild
+from fraud_core.features.calls import Applied
 from fraud_core.features.labels import EFFECTS_SCHEMA
 from fraud_core.features.layout import life_ms
 from fraud_core.features.lists import DROP_EVERY, QUIET_EVENTS, SPARE_EVENTS, list_bytes, record_bytes
@@ -167,6 +168,27 @@ def test_an_id_that_was_applied_with_another_event_is_refused(state: OnlineState
             state.apply(other, id)
     with pytest.raises(StateError, match="with this id and other entities or values"):
         state.apply({**of_payer(0, at(seconds=1))[0], "payer": "q"}, id)
+
+
+def test_in_a_batch_only_the_event_that_is_refused_fails(state: OnlineState) -> None:
+    state.apply(*of_payer(0, at()))
+    other = {**of_payer(0, at())[0], "payer": "never met"}, "e0"
+    first, refused, last = state.apply_each([of_payer(1, at(minutes=1)), other, of_payer(2, at(minutes=2))])
+    assert isinstance(refused, StateError)
+    assert isinstance(first, Applied)
+    assert isinstance(last, Applied)
+    assert (first.seqs["payer"], last.seqs["payer"]) == (2, 3)
+    again = state.apply_many([of_payer(1, at(minutes=1)), of_payer(2, at(minutes=2))])
+    assert [each.vector.tobytes() for each in again] == [first.vector.tobytes(), last.vector.tobytes()]
+
+
+def test_the_life_of_a_list_is_put_off_by_events_of_one_time(client: redis.Redis, state: OnlineState) -> None:
+    """They are in the window of the next one for as long as the clock stands still, however much later they come."""
+    state.apply(*of_payer(0, at()))
+    for number, time in ((1, at()), (2, at(minutes=-1))):
+        client.expire(PAYER, 60)
+        state.apply(*of_payer(number, time))
+        assert client.ttl(PAYER) > 60
 
 
 def test_a_list_of_label_effects_alone_lives_on_with_its_first_event(

@@ -101,6 +101,23 @@ def test_a_refused_body_touches_no_entity(serving: Settings, with_runtime: Any) 
     assert [record["seqs"]["merchant"] for record in decisions(serving)] == [1, 1]
 
 
+def test_in_a_batch_a_payment_that_the_state_refuses_leaves_the_others_their_features(
+    serving: Settings, with_runtime: Any
+) -> None:
+    refused, *_ = items = [event(), event(), event()]
+
+    async def body(runtime: Runtime) -> None:
+        elsewhere = refused | {"merchant_id": "mer_other_0001", "device_id": None}
+        await runtime.state.apply(elsewhere, refused["transaction_id"])
+        answers = [json.loads(outcome.content) for outcome in await score(runtime, *items)]
+        assert [answer["fallback_reason"] for answer in answers] == ["features_unavailable", None, None]
+        assert [answer["route"] == "champion" for answer in answers] == [False, True, True]
+        assert all(answer["logged"] for answer in answers)
+
+    with_runtime(serving, body)
+    assert [bool(record["vector"]) for record in decisions(serving)] == [False, True, True]
+
+
 def test_an_id_twice_in_one_call_is_scored_once(serving: Settings, with_runtime: Any) -> None:
     item, another = event(), event()
 
