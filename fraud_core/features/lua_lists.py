@@ -55,6 +55,8 @@ def list_function(plan: EntityPlan, answer_ttl_s: int) -> str:
         f"  if count > 0 then was = unpack_struct('<I6', v, #v - {size - 1}) end",
         f"  if seq % {DROP_EVERY} ~= 0 and {bucket(every)} == {bucket(every, 'was')}{busy} then",
         "    call('APPEND', key, record)",
+        # Times that stand still reach no further stretch: by themselves they would let the state expire under them.
+        f"    if t <= was then call('EXPIRE', key, {life_s}) end",
         "    return pack('<d', seq), v",
         "  end",
         "  local from, least = first, 0",
