@@ -54,8 +54,7 @@ def epoch_record(  # noqa: PLR0917
             "ends": {shard.app_id: end for shard, end in (ends or {}).items()},
             "created_ms": time.time_ns() // 1_000_000,
             "entities": dict(entities or {}),
-            "run_id": facts.run_id if facts else "",
-            "evicted": facts.evicted if facts else 0,
+            "evictions": dict(facts.evictions) if facts else {},
         }
     )
 
@@ -82,6 +81,7 @@ def _missing_function(replies: Sequence[Any]) -> bool:
 def _sum_labels(replies: Sequence[Any]) -> LabelsApplied:
     return LabelsApplied(sum(reply[0] for reply in replies), sum(reply[1] for reply in replies))
 
+
 def _all(found: Sequence[Applied | StateError]) -> list[Applied]:
     """The answers of a batch; raises the first error."""
     answers: list[Applied] = []
@@ -90,7 +90,6 @@ def _all(found: Sequence[Applied | StateError]) -> list[Applied]:
             raise each
         answers.append(each)
     return answers
-
 
 
 def _raise_first(replies: Sequence[Any]) -> None:
@@ -107,8 +106,8 @@ class _State:
         self.namespace = namespace
         self.calls = StateCalls(features, namespace, together=together)
         self._epoch = 0
-        self.built_on = ("", 0)
-        """The server's life in which the epoch was built, and how many keys it had evicted by then."""
+        self.evictions: Mapping[str, int] = {}
+        """Keys that the servers had evicted when the epoch was built, see ServerFacts.evictions."""
 
     def _batch(
         self, epoch: int, events: Sequence[tuple[Mapping[str, Any], str]]
@@ -124,16 +123,16 @@ class _State:
         """Whether a call went to the epoch that was current when the server made it.
 
         `epoch` is the one that the call named, not this object's: another call may have learned of a flip meanwhile.
+        """
         if isinstance(reply, RedisError):
             raise unreachable(reply) from reply
-        """
         return reply is not None and int(reply) == epoch
 
     def _adopt(self, epoch: Any, registered: Any) -> None:
         number = int(epoch)
         record = json.loads(registered) if registered else {}
         self._epoch = self.calls.adopt(number, record)
-        self.built_on = (str(record.get("run_id", "")), int(record.get("evicted", 0)))
+        self.evictions = record.get("evictions", {})
 
     def _gave_up(self) -> StateError:
         return StateError(
@@ -293,11 +292,11 @@ class AsyncOnlineState(_State):
         return (await self.apply_many([(event, event_id)]))[0]
 
     async def apply_many(self, events: Sequence[tuple[Mapping[str, Any], str]]) -> list[Applied]:
+        """See OnlineState.apply_many."""
         return _all(await self.apply_each(events))
 
     async def apply_each(self, events: Sequence[tuple[Mapping[str, Any], str]]) -> list[Applied | StateError]:
         """See OnlineState.apply_each."""
-        """See OnlineState.apply_many."""
         for _ in range(_FLIPS):
             epoch = self._epoch
             prepared, commands = self._batch(epoch, events)

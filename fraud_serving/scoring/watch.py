@@ -3,13 +3,12 @@
 A state that lacks acknowledged updates is withdrawn at once, for everybody: no state is better than one that is wrong.
 """
 
-from dataclasses import replace
 from typing import Any
 
 from fraud_core.errors import StateError, StateLost
 from fraud_core.features import AsyncOnlineState
 from fraud_core.features.handover import close_commands, lost_key, withdraw_command
-from fraud_core.features.server import ServerFacts, evicted_keys_async, read_facts_async
+from fraud_core.features.server import ServerFacts, evicted_since, evictions_async, read_facts_async
 from fraud_core.features.wire import exchange_async
 from fraud_serving.scoring import metrics
 from fraud_serving.scoring.claims import Claims
@@ -82,12 +81,7 @@ class StateWatch:
 
         Raises StateLost, the epoch withdrawn, where keys were evicted since it was built, or RedisError.
         """
-        if (
-            self.facts is None or self.facts.cluster
-        ):  # of a cluster, the regular look sees what there is to see
-            return
-        facts = replace(self.facts, evicted=await evicted_keys_async(self._client))
-        if evicted := facts.evicted_since(*self._state.built_on):
+        if evicted := evicted_since(await evictions_async(self._client), self._state.evictions):
             await self.withdraw(self._state.epoch(), f"{evicted} keys were evicted")
 
     async def _epoch_changed(self) -> bool:
@@ -108,7 +102,7 @@ class StateWatch:
         found = await exchange_async(self._client, claims.gates(epoch))
         if missing := sum(max(0, a - int(b or 0)) for a, b in zip(known, found, strict=True)):
             await self.withdraw(epoch, f"{missing} acknowledged decisions are gone from the log")
-        elif evicted := facts.evicted_since(*self._state.built_on):
+        elif evicted := facts.evicted_since(self._state.evictions):
             await self.withdraw(epoch, f"{evicted} keys were evicted")
 
 

@@ -325,11 +325,11 @@ def test_evictions_are_counted_from_when_they_were_noted() -> None:
     def now(run_id: str, evicted: int) -> ServerFacts:
         return ServerFacts.of({"run_id": run_id, "evicted_keys": evicted}, None)
 
-    assert now("one", 7).evicted_since("one", 7) == 0
-    assert now("one", 9).evicted_since("one", 7) == 2
-    assert now("two", 3).evicted_since("one", 7) == 3  # another life of the server
-    assert now("one", 0).evicted_since("one", 7) == 0  # its statistics were reset
-    assert now("one", 2).evicted_since("one", 7) == 2
+    assert now("one", 7).evicted_since({"one": 7}) == 0
+    assert now("one", 9).evicted_since({"one": 7}) == 2
+    assert now("two", 3).evicted_since({"one": 7}) == 3  # another life of the server
+    assert now("one", 0).evicted_since({"one": 7}) == 0  # its statistics were reset
+    assert now("one", 2).evicted_since({"one": 7}) == 2
 
 
 def test_a_fence_that_is_too_short_leaves_the_old_state_in_force(
