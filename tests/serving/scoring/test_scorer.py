@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from fraud_core.contracts import check_event, load_contracts
+from fraud_core.features.calls import unreachable
 from fraud_core.features.handover import gate_key
 from fraud_core.log import open_log
 from fraud_core.release import PathAliasStore
@@ -116,6 +117,28 @@ def test_in_a_batch_a_payment_that_the_state_refuses_leaves_the_others_their_fea
 
     with_runtime(serving, body)
     assert [bool(record["vector"]) for record in decisions(serving)] == [False, True, True]
+
+
+def test_an_update_whose_answer_was_lost_is_asked_for_again_and_counted_once(
+    serving: Settings, with_runtime: Any
+) -> None:
+    async def body(runtime: Runtime) -> None:
+        apply_each, lost = runtime.state.apply_each, []
+
+        async def losing_the_first(events: Any) -> Any:
+            answers = await apply_each(events)
+            if not lost:
+                lost.append(answers)
+                raise unreachable(redis.TimeoutError("the answer is lost"))
+            return answers
+
+        runtime.state.apply_each = losing_the_first  # type: ignore[method-assign]  # stands in for one failure
+        [outcome] = await score(runtime, event())
+        assert lost
+        assert json.loads(outcome.content)["fallback_reason"] is None
+
+    with_runtime(serving, body)
+    assert [record["seqs"]["account"] for record in decisions(serving)] == [1]
 
 
 def test_an_id_twice_in_one_call_is_scored_once(serving: Settings, with_runtime: Any) -> None:
