@@ -1,9 +1,5 @@
-"""A YAML file that remembers on which line each key stands, so that every complaint about it names file, line and key.
+"""A YAML file that remembers on which line each key stands, so that every complaint about it names file, line and key."""
 
-Only `true` and `false` are booleans and nothing becomes a date by itself: the country code NO stays a string.
-"""
-
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,31 +7,10 @@ from typing import Any
 
 import yaml
 
+from fraud_core.contracts.yaml_nodes import BadYaml, YamlNodes
 from fraud_core.errors import ContractError
 
 KeyPath = tuple[str | int, ...]
-
-
-_Compiled: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml's parser, ten times as fast, where PyYAML was built with it."""
-
-
-class CoreLoader(_Compiled):  # type: ignore[misc]  # which of the two depends on the machine
-    """YAML 1.2's core types instead of YAML 1.1's surprises: a code 0742 is no octal number, a time 22:30 no count of minutes."""
-
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (PyYAML's own shape)
-
-
-CoreLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
-CoreLoader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|)$"), ["~", "n", ""])
-CoreLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789")
-)
-CoreLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)$"),
-    list("-+0123456789"),
-)
 
 
 @dataclass(frozen=True)
@@ -88,37 +63,28 @@ def read_document(path: Path) -> Document:
         return complaint(path, line, "", expected=expected, found=found, todo=todo)
 
     try:
-        text = path.read_text(encoding="utf-8")
+        nodes = YamlNodes(path)
+        if not isinstance(nodes.root, yaml.MappingNode):
+            raise broken(1, "a mapping of keys", "something else" if nodes.root else "an empty file")
+        lines: dict[KeyPath, int] = {}
+        return Document(path, _construct(nodes, nodes.root, (), lines, path), lines)
     except FileNotFoundError:
         todo = "Create it, or point SPEARHEAD_CONTRACTS at another folder."
         raise broken(1, "a contract file", "none", todo) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise broken(1, "a readable UTF-8 file", error) from None
-    loader = CoreLoader(text)
-    lines: dict[KeyPath, int] = {}
-    try:
-        root = loader.get_single_node()
-        if not isinstance(root, yaml.MappingNode):
-            raise broken(1, "a mapping of keys", "something else")
-        data = _construct(loader, root, (), lines, path)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise broken(mark.line + 1 if mark else 1, "valid YAML", error.problem or error.context) from None
-    except yaml.YAMLError as error:
-        raise broken(1, "valid YAML", error) from None
-    finally:
-        loader.dispose()
-    return Document(path, data, lines)
+    except OSError as error:
+        raise broken(1, "a readable file", error.strerror) from None
+    except BadYaml as error:
+        raise broken(error.line, error.expected, error.found, error.todo) from None
 
 
 def _construct(
-    loader: CoreLoader, node: yaml.Node, where: KeyPath, lines: dict[KeyPath, int], path: Path
+    nodes: YamlNodes, node: yaml.Node, where: KeyPath, lines: dict[KeyPath, int], path: Path
 ) -> Any:
     lines.setdefault(where, node.start_mark.line + 1)
     if isinstance(node, yaml.SequenceNode):
-        return [_construct(loader, item, (*where, at), lines, path) for at, item in enumerate(node.value)]
+        return [_construct(nodes, item, (*where, at), lines, path) for at, item in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
-        return loader.construct_object(node)
+        return nodes.scalar(node)
     found: dict[str, Any] = {}
     for key_node, value_node in node.value:
         key = str(key_node.value)
@@ -127,7 +93,7 @@ def _construct(
             todo = "Remove one of the two."
             raise complaint(path, line, key, expected="each key once", found="it a second time", todo=todo)
         lines[(*where, key)] = line
-        found[key] = _construct(loader, value_node, (*where, key), lines, path)
+        found[key] = _construct(nodes, value_node, (*where, key), lines, path)
     return found
 
 

@@ -1,6 +1,7 @@
 """features.yaml as it was written: plain values that remember their line, and the errors that name it."""
 
 import difflib
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from fraud_core.contracts.document import CoreLoader
+from fraud_core.contracts.yaml_nodes import BadYaml, YamlNodes
 from fraud_core.errors import FeatureError
 
 _UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -48,6 +49,8 @@ class Value:
     def number(self, what: str) -> float:
         if isinstance(self.value, bool) or not isinstance(self.value, int | float):
             self.fail(f"{what} must be a number, found {self.plain()!r}.")
+        if not math.isfinite(self.value):
+            self.fail(f"{what} must be a number that is finite, found {self.plain()!r}.")
         return float(self.value)
 
     def integer(self, what: str, low: int, high: int) -> int:
@@ -92,27 +95,20 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def read_source(path: Path) -> Value:
     """Parse the file. Raises FeatureError when it is missing, is not YAML or repeats a key."""
     try:
-        text = path.read_text(encoding="utf-8")
+        nodes = YamlNodes(path)
+        if nodes.root is None:
+            raise BadYaml(1, "entities and features", "an empty file", "docs/features.md says what it holds.")
+        return _convert(path, nodes, nodes.root)
     except OSError as error:
         raise FeatureError(
             f"{path}: a feature declaration was expected here; it cannot be read ({error.strerror}). "
             "Add features.yaml to the contracts folder."
         ) from None
-    except UnicodeDecodeError as error:
-        raise FeatureError(f"{path}: expected UTF-8, found {error}. Correct the file.") from None
-    loader = CoreLoader(text)
-    try:
-        node = loader.get_single_node()
-        if node is None:
-            raise FeatureError(f"{path}: expected entities and features, found an empty file.")
-        return _convert(path, loader, node)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise FeatureError(f"{path}: expected YAML, found {error}. Correct the file.") from None
-    finally:
-        loader.dispose()
+    except BadYaml as error:
+        raise FeatureError(f"{path}:{error.line}: {error}") from None
 
 
-def _convert(path: Path, loader: CoreLoader, node: yaml.Node) -> Value:
+def _convert(path: Path, nodes: YamlNodes, node: yaml.Node) -> Value:
     line = node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
         found: dict[str, Value] = {}
@@ -120,10 +116,10 @@ def _convert(path: Path, loader: CoreLoader, node: yaml.Node) -> Value:
             name = str(key.value)
             if name in found:
                 Value(path, key.start_mark.line + 1, None).fail(f"{name!r} is declared twice; remove one.")
-            found[name] = _convert(path, loader, item)
+            found[name] = _convert(path, nodes, item)
             if not isinstance(item, yaml.ScalarNode):  # point at the key, where a person looks first
                 found[name] = Value(path, key.start_mark.line + 1, found[name].value)
         return Value(path, line, found)
     if isinstance(node, yaml.SequenceNode):
-        return Value(path, line, [_convert(path, loader, item) for item in node.value])
-    return Value(path, line, loader.construct_object(node))
+        return Value(path, line, [_convert(path, nodes, item) for item in node.value])
+    return Value(path, line, nodes.scalar(node))
