@@ -49,7 +49,7 @@ _QUOTES: Final = "A text that holds { } [ ] , : or # stands in quotes."
 _HINTS: Final = (
     ("expected ',' or '}'", _QUOTES),
     ("expected ',' or ']'", _QUOTES),
-    ("mapping values are not allowed here", _QUOTES),
+    ("mapping values are not allowed", _QUOTES),
     ("another document", "Keep one document in the file: remove the line ---."),
 )
 
@@ -74,7 +74,7 @@ class YamlNodes:
             raise BadYaml(line, "valid YAML", f"the character {chr(error.character)!r}") from None
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            found = _FOUND.sub("", str(error.problem or error.context))
+            found = _FOUND.sub("", str(error.problem or error.context)).replace("did not find", "no")
             line = mark.line + 1 if mark else 1
             todo = next((hint for sign, hint in _HINTS if sign in found), "Correct the file.")
             if "\t" in "".join(text.splitlines()[line - 1 : line]):

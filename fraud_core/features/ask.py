@@ -115,7 +115,8 @@ class Ask:
         lag = self.duration("lag", rule)
         if lag + window_ms > rule.horizon_ms:
             self.value("lag").fail(
-                "lag and window together are longer than the entity's history; shorten one."
+                f"lag and window together ({spell_duration(lag + window_ms)}) are longer than the history of {rule.name!r} "
+                f"({spell_duration(rule.horizon_ms)}); shorten one."
             )
         if rule.layout == Layout.BUCKETS and window_ms < 2 * width_ms(rule, window_ms + lag):
             self.value("lag").fail(

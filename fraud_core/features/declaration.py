@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import IntEnum
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,7 @@ def load_features(path: Path, contracts: "Contracts") -> FeatureSet:
         rules=_rules(top.get("entities"), contract),
         filters=top["filters"].mapping("filters") if "filters" in top else {},
     )
+    scope.check_filters()
     answer_ttl_ms = _DEFAULT_ANSWER_TTL_MS
     if "answer_ttl" in top:
         answer_ttl_ms = top["answer_ttl"].duration_ms("answer_ttl")
@@ -66,9 +68,13 @@ def load_features(path: Path, contracts: "Contracts") -> FeatureSet:
         for name, declared in _spread(written, value):
             if not _NAME.match(name):
                 value.fail(f"a feature is named in lower case with underscores, found {name!r}.")
+            if name in scope.table_columns:
+                value.fail(
+                    f"the feature table has a column {name!r} of its own; give the feature another name."
+                )
             if name in scope.features:
                 value.fail(f"the feature {name!r} is declared twice; rename one.")
-            scope.features[name] = _compile(name, declared, scope)
+            scope.add(_compile(name, declared, scope))
     if not scope.features:
         top["features"].fail("expected at least one feature.")
     return _assemble(path, scope, answer_ttl_ms)
@@ -92,6 +98,27 @@ class _Scope:
     rules: Mapping[str, EntityRule]
     filters: Mapping[str, Value]
     features: dict[str, Feature] = field(default_factory=dict)
+    nodes: dict[str, Node] = field(default_factory=dict)
+
+    @cached_property
+    def table_columns(self) -> frozenset[str]:
+        """Columns that stand beside the features in their table."""
+        contract = self.contract
+        carried = (contract.event_id, contract.event_time, contract.amount, *contract.entities.values())
+        return frozenset({"event_date", "known_at", "feature_set_hash", *(name for name in carried if name)})
+
+    def add(self, feature: Feature) -> None:
+        self.features[feature.name] = feature
+        self.nodes[feature.name] = feature.node
+
+    def ask(self, arguments: Value) -> Ask:
+        return Ask(arguments, self.contract, self.rules, self.nodes, self.filters)
+
+    def check_filters(self) -> None:
+        """Refuse a filter that cannot be, also one that no feature uses yet."""
+        for name, value in self.filters.items():
+            at = Value(value.path, value.line, name)
+            self.ask(Value(at.path, at.line, {"where": at})).where()
 
 
 def _assemble(path: Path, scope: _Scope, answer_ttl_ms: int) -> FeatureSet:
@@ -172,14 +199,19 @@ def _spread(name: str, value: Value) -> list[tuple[str, Value]]:
     settings = dict(value.mapping(f"feature {name!r}"))
     if "windows" not in settings:
         value.fail(f"{name!r} has a place for a window; list them: `windows: [1h, 1d]`.")
-    windows = settings.pop("windows").sequence("windows")
+    listed = settings.pop("windows")
+    windows = listed.sequence("windows")
+    if not windows:
+        listed.fail(f"{name!r}: expected at least one window, such as `windows: [1h, 1d]`, found none.")
     spread = []
     for window in windows:
         words = spell_duration(window.duration_ms("a window"))
         filled = {}
         for key, item in settings.items():
-            plain = item.value
+            plain = {} if item.value is None else item.value
             if isinstance(plain, dict):
+                if "window" in plain:
+                    plain["window"].fail(f"{name!r} takes its window from `windows`; remove `window`.")
                 plain = {**plain, "window": window}
             elif isinstance(plain, str):
                 plain = plain.replace("{window}", words)
@@ -193,31 +225,39 @@ def _spread(name: str, value: Value) -> list[tuple[str, Value]]:
 def _compile(name: str, value: Value, scope: _Scope) -> Feature:
     settings = value.mapping(f"feature {name!r}")
     words = [key for key in settings if key not in WORDING_KEYS]
+    for word in words:
+        if word == "windows":
+            settings[word].fail(
+                f"{name!r} has no place for the windows: name it '{name}_{{window}}', in quotes, or give its operator `window`."
+            )
+        if word not in OPERATORS:
+            settings[word].fail(f"unknown operator {word!r}: {nearest(word, (*OPERATORS, *WORDING_KEYS))}")
     if len(words) != 1:
         value.fail(f"feature {name!r}: expected one operator and a reason, found {words or 'no operator'}.")
     word = words[0]
-    if word not in OPERATORS:
-        settings[word].fail(f"unknown operator {word!r}: {nearest(word, OPERATORS)}")
     wording = read_wording(name, value, settings)
     operator = OPERATORS[word]
     arguments = settings[word]
     if arguments.value is None:
         arguments = Value(arguments.path, arguments.line, {})
-    nodes = {other.name: other.node for other in scope.features.values()}
-    ask = Ask(arguments, scope.contract, scope.rules, nodes, scope.filters)
+    ask = scope.ask(arguments)
     ask.check_known(operator.arguments)
     compiled = operator.compile(ask)
     entities = _entities(compiled.node)
-    for other in scope.features.values():
-        if other.name in ask.needed_features:
-            ask.needed_fields.update(dict.fromkeys(other.fields))
+    needed = (
+        [scope.features[other] for other in scope.features if other in ask.needed_features]
+        if ask.needed_features
+        else []
+    )
+    for other in needed:
+        ask.needed_fields.update(dict.fromkeys(other.fields))
     identity = [
         operator.name,
         operator.version,
         KERNEL_VERSION,
         compiled.node,
         [_rule_identity(scope.rules[entity]) for entity in entities],
-        *[other.hash for other in scope.features.values() if other.name in ask.needed_features],
+        *[other.hash for other in needed],
     ]
     return Feature(
         name=name,

@@ -1,7 +1,6 @@
 """features.yaml as it was written: plain values that remember their line, and the errors that name it."""
 
 import difflib
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from fraud_core.contracts.yaml_nodes import BadYaml, YamlNodes
 from fraud_core.errors import FeatureError
 
 _UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_LARGEST_NUMBER = 1e300
 _DURATION = re.compile(r"^([1-9]\d*)([smhd])$")
 LONGEST_MS = 36_500 * _UNITS_MS["d"]
 """Of all durations: with times up to the year 6429, sums of these stay far from the end of 47 bits."""
@@ -49,8 +49,8 @@ class Value:
     def number(self, what: str) -> float:
         if isinstance(self.value, bool) or not isinstance(self.value, int | float):
             self.fail(f"{what} must be a number, found {self.plain()!r}.")
-        if not math.isfinite(self.value):
-            self.fail(f"{what} must be a number that is finite, found {self.plain()!r}.")
+        if not abs(self.value) <= _LARGEST_NUMBER:
+            self.fail(f"{what} must be a number of at most {_LARGEST_NUMBER:g}, found {self.plain()!r}.")
         return float(self.value)
 
     def integer(self, what: str, low: int, high: int) -> int:

@@ -7,6 +7,8 @@ from fraud_core.features.plan import Node, Op
 def _compile(ask: Ask) -> Compiled:
     start = ask.value("from").integer("from", 0, 23) if ask.has("from") else 22
     end = ask.value("to").integer("to", 0, 23) if ask.has("to") else 6
+    if start == end:
+        ask.source.fail(f"expected a night from one hour to another, found {start} for both.")
     node = Node(Op.NIGHT, (ask.event_time,), (float(start), float(end)), (ask.event_time,))
     return Compiled(node, f"1 from {start}:00 until {end}:00 UTC, else 0")
 

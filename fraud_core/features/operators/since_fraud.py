@@ -9,6 +9,8 @@ def _compile(ask: Ask) -> Compiled:
     rule = ask.entity()
     which = ask.value("which").text("which") if ask.has("which") else "newest"
     if which == "newest":
+        if ask.has("window"):
+            ask.value("window").fail("the newest fraud has no window; remove it, or say `which: oldest`.")
         slot = held(rule, SlotKind.FRAUD_NEWEST)
         words = f"seconds since the newest known fraud of the {rule.name}"
     elif which == "oldest":

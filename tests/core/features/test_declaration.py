@@ -48,6 +48,20 @@ def test_shipped_declarations_fit_their_contracts(folder: str) -> None:
         (7, "  'a_{window}': {count: {entity: payer}, reason: r}", "windows: [1h, 1d]"),
         (7, "  a: {count: {entity: payer, window: 36501d}, reason: r}", "window must be at most 36500 days"),
         (7, "  a: {quantile: {entity: payer, of: amount, at: .nan, window: 1h}, reason: r}", "at must be a number"),
+        (7, "  'a_{window}': {count: {entity: payer}, windows: [], reason: r}", "at least one window"),
+        (7, "  'a_{window}': {count: {entity: payer, window: 1h}, windows: [1h], reason: r}", "remove `window`"),
+        (7, "  a: {count: {entity: payer}, windows: [1h], reason: r}", "name it 'a_{window}', in quotes"),
+        (7, "  a: {hour: {}, reasn: r}", "unknown operator 'reasn': did you mean 'reason'?"),
+        (7, "  event_date: {hour: {}, reason: r}", "a column 'event_date' of its own"),
+        (7, "  a: {night: {from: 6, to: 6}, reason: r}", "found 6 for both"),
+        (7, "  a: {differs: {left: kind, right: kind}, reason: r}", "found 'kind' twice"),
+        (7, "  a: {differs: {left: kind, right: amount}, reason: r}", "types string and integer"),
+        (7, "  a: {since_fraud: {entity: payer, window: 1h}, reason: r}", "`which: oldest`"),
+        (7, "  a: {count: {entity: payer, window: 1h}, reason: of {window}}", "stands in quotes"),
+        (7, "\ta: {hour: {}, reason: r}", "Indent with spaces"),
+        (7, "  a: {hour: {}, above: !!int one, reason: r}", "!!int 'one'"),
+        (7, "  a: &a {hour: *a, reason: r}", "an alias (*name)"),
+        (7, "  [a]: {hour: {}, reason: r}", "a name before the colon"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_with_its_line_and_the_nearest_name(
@@ -93,12 +107,42 @@ def filtered(clause: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "written", [b"features: &a\n  b: *a\n", b"features: \xff\n", b"version: !!int x\n", b"a: [\n"]
+    ("clause", "message"),
+    [
+        ("{kind: wep}", "features.yaml:5: 'kind' never holds 'wep'"),
+        ("{knd: web}", "features.yaml:5: the contract 'transactions' has no field 'knd'"),
+    ],
 )
-def test_what_cannot_be_read_is_told_with_its_file(tmp_path: Path, written: bytes) -> None:
-    (tmp_path / "features.yaml").write_bytes(written)
-    with pytest.raises(FeatureError, match=r"features\.yaml: expected (YAML|UTF-8), found"):
-        load_features(tmp_path / "features.yaml", None)  # type: ignore[arg-type]
+def test_a_filter_that_no_feature_uses_yet_is_read_all_the_same(
+    tmp_path: Path, clause: str, message: str
+) -> None:
+    with pytest.raises(FeatureError) as caught:
+        declare(tmp_path, HEAD.replace("{kind: web}", clause) + "  a: {hour: {}, reason: r}\n")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "features.yaml:1: expected entities and features, found an empty file"),
+        ("version: 1\n# Größe".encode("latin-1"), "features.yaml:2: expected text in UTF-8, found the byte 0xf6"),
+        (b"version: 1\n\0", r"features.yaml:2: expected valid YAML, found the character '\x00'"),
+        (b"a: " + b"[" * 60 + b"]" * 60, "features.yaml:1: expected at most 40 levels"),
+        (b"features: &a\n  b: *a\n", "features.yaml:1: expected at most 40 levels"),
+        (
+            b"a: &a [1,1,1,1,1,1,1,1,1,1]\n" + b"".join(b"%c: &%c [%s]\n" % (n + 1, n + 1, b",".join([b"*%c" % n] * 10)) for n in b"abcdef"),
+            "expected at most 500,000 values",
+        ),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_declaration_at_all_is_named_with_its_line(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    path = tmp_path / "features.yaml"
+    path.write_bytes(content)
+    with pytest.raises(FeatureError) as caught:
+        load_features(path, None)  # type: ignore[arg-type]
+    assert message in str(caught.value)
 
 
 def test_a_missing_file_says_where_it_was_expected(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_each_window_has_its_own_words_for_no_value(tmp_path: Path) -> None:
         ("above: much", "above must be a number"),
         ("above: 3, below: 3", "above 3 and below 3, which none can be"),
         ("absent: 7", "absent must be a text"),
-        ("abov: 3", "expected one operator"),
+        ("abov: 3", "unknown operator 'abov': did you mean 'above'?"),
     ],
 )
 def test_a_bound_that_no_value_keeps_is_refused(tmp_path: Path, keys: str, message: str) -> None:
