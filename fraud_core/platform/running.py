@@ -81,11 +81,13 @@ class RunningService:
 
     def stop(self, hurried: Callable[[], bool] = lambda: False) -> None:
         """End the process and its group, after its farewell where it is up; for nobody is waited who hurries."""
-        if self.service.farewell is not None and self.state == "ready" and self.pid is not None:
-            self.service.farewell(hurried)
-        self.state = "stopped"
-        if self._process is not None:
-            terminate(self._process, 0.0 if hurried() else self.service.stop_timeout_s)
+        try:
+            if self.service.farewell is not None and self.state == "ready" and self.pid is not None:
+                self.service.farewell(hurried)
+        finally:
+            self.state = "stopped"
+            if self._process is not None:
+                terminate(self._process, 0.0 if hurried() else self.service.stop_timeout_s)
 
     def snapshot(self) -> ServiceState:
         """What the state file says about it."""

@@ -1,5 +1,6 @@
 """A platform for as long as a command runs: settings with real ports, signals, progress lines, certain clean-up."""
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from fraud_core.cli.discovery import offered_commands
 from fraud_core.platform.ports import choose_free_ports
 from fraud_core.platform.service import Service
 from fraud_core.platform.services import local_services, prepare_home
-from fraud_core.platform.signals import stop_on_signals
+from fraud_core.platform.signals import StopRequested, stop_on_signals
 from fraud_core.platform.supervisor import Supervisor
 from fraud_core.platform.triton import triton_problem, wants_triton
 from fraud_core.settings import Settings
@@ -84,6 +85,11 @@ def running_platform(
         for command in EXPECTED_COMMANDS:
             if command not in offered_commands():
                 progress.console.print(f"  [yellow]`spearhead {command}` is not installed and is left out[/]")
-        with progress.under_way("starting services"):
-            supervisor.start()
-        yield settings, supervisor
+        try:
+            with progress.under_way("starting services"):
+                supervisor.start()
+            yield settings, supervisor
+        except StopRequested as request:
+            if request.number == signal.SIGINT:
+                progress.console.print("\nStopping every service. Ctrl-C again waits for none of them.")
+            raise

@@ -1,13 +1,14 @@
 """Starts services in the order of their dependencies, keeps them alive, and stops them all, whatever happens.
 
 Use as a context manager: leaving it, by any way, leaves no process behind. A service starts as soon as those it depends
-on are ready, so that independent ones start at the same time.
+on are ready, and is ended as soon as those that depend on it have ended, so that independent ones start and end at the same time.
 """
 
 import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -115,14 +116,12 @@ class Supervisor:
         self._watcher.start()
 
     def stop(self) -> None:
-        """Stop everything in reverse order of start, then whatever still carries the token. Safe to call again."""
+        """Stop everything, each service after those that depend on it, then whatever still carries the token. Safe to call again."""
         self._ending.set()
         if self._state is None:
             return
         with self._lock:  # the watcher is not in the middle of starting something again
-            for running in reversed(self._services):
-                running.stop(self._hurry.is_set)
-                self._tell(running)
+            stopped = self._stop_services()
             sweep(self._token, grace_s=0.0 if self._hurry.is_set() else 5.0)
         self._ended.set()
         if self._watcher is not None:
@@ -130,6 +129,25 @@ class Supervisor:
         remove_state(self._home)
         self._state = None
         self._cleanup.close()
+        for each in stopped:
+            each.result()
+
+    def _stop_services(self) -> list[Future[None]]:
+        """Each in a thread of its own: one that takes its time holds up only those that it depends on."""
+        left, every = list(self._services), list[Future[None]]()
+        under_way: dict[Future[None], RunningService] = {}
+        with ThreadPoolExecutor(max(1, len(left)), "platform-stop") as threads:
+            while left or under_way:
+                held = {name for each in (*left, *under_way.values()) for name in each.service.depends}
+                for running in [each for each in reversed(left) if each.service.name not in held]:
+                    left.remove(running)
+                    future = threads.submit(running.stop, self._hurry.is_set)
+                    under_way[future] = running
+                    every.append(future)
+                # Not for ever: a signal that another thread received is heeded between two waits.
+                for future in wait(under_way, POLL_S, FIRST_COMPLETED).done:
+                    self._tell(under_way.pop(future))
+        return every
 
     def stopping(self) -> bool:
         """Whether everything is being stopped, or was."""

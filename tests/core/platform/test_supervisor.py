@@ -1,10 +1,12 @@
 """The supervisor: order, readiness, restarts, and above all that nothing survives it."""
 
+import io
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable
@@ -13,15 +15,20 @@ from pathlib import Path
 
 import psutil
 import pytest
+from rich.console import Console
 
+from fraud_core.cli.discovery import offered_commands
 from fraud_core.errors import PlatformError, PortInUse
 from fraud_core.free_ports import free_ports
 from fraud_core.platform.ending_runs import EndRuns
 from fraud_core.platform.process import sweep
-from fraud_core.platform.service import Port, Service
-from fraud_core.platform.signals import stop_on_signals
+from fraud_core.platform.service import Farewell, Port, Service
+from fraud_core.platform.services import local_services
+from fraud_core.platform.session import Progress, running_platform
+from fraud_core.platform.signals import StopRequested, stop_on_signals
 from fraud_core.platform.state import read_state
 from fraud_core.platform.supervisor import Supervisor
+from fraud_core.settings import load_settings
 
 MakeService = Callable[..., Service]
 pytestmark = pytest.mark.platform
@@ -99,6 +106,49 @@ def test_a_service_is_told_before_it_is_ended_while_those_it_depends_on_still_ru
     assert len(answered) == 2
 
 
+def test_services_that_do_not_depend_on_each_other_are_ended_at_the_same_time(
+    home: Path, http_service: MakeService
+) -> None:
+    """Each waits in its farewell for the other's: one after the other, neither would see the other begin."""
+    begun, met = [threading.Event(), threading.Event()], list[bool]()
+
+    def meet(mine: int) -> Farewell:
+        def farewell(_hurried: Callable[[], bool]) -> None:
+            begun[mine].set()
+            met.append(begun[1 - mine].wait(30))
+
+        return farewell
+
+    log, *rest = (http_service("log"), http_service("scorer", "log"), http_service("dagster", "log"))
+    services = [log, *(replace(each, farewell=meet(place)) for place, each in enumerate(rest))]
+    ended: list[str] = []
+
+    def report(name: str, state: str) -> None:
+        if state == "stopped":
+            ended.append(name)
+
+    with Supervisor(home, "127.0.0.1", services, report) as supervisor:
+        supervisor.start()
+    assert met == [True, True]
+    assert set(ended[:2]) == {"scorer", "dagster"}
+    assert ended[2:] == ["log"]
+
+
+def test_what_goes_wrong_with_ending_one_service_leaves_nothing_running(
+    home: Path, http_service: MakeService
+) -> None:
+    def fails(_hurried: Callable[[], bool]) -> None:
+        raise OSError("the network is gone")
+
+    log = http_service("log")
+    supervisor = Supervisor(home, "127.0.0.1", [log, replace(http_service("scorer", "log"), farewell=fails)])
+    with pytest.raises(OSError, match="the network is gone"), supervisor:
+        supervisor.start()
+        servers = [each.pid for each in read_state(home).services]
+    assert not any(alive(pid) for pid in servers)
+    assert read_state(home) is None
+
+
 def test_a_signal_while_everything_is_stopped_hurries_it_and_interrupts_nothing(
     home: Path, http_service: MakeService
 ) -> None:
@@ -118,6 +168,15 @@ def test_a_signal_while_everything_is_stopped_hurries_it_and_interrupts_nothing(
     assert hurried == [True]
     assert not any(alive(pid) for pid in servers)
     assert read_state(home) is None
+
+
+def test_whoever_stops_the_platform_is_told_how_to_hurry(home: Path) -> None:
+    settings = load_settings(_env_file=None, home=home, backend="onnxruntime")
+    every = frozenset(service.name for service in local_services(settings, offered_commands()))
+    said = io.StringIO()
+    with pytest.raises(StopRequested), running_platform(settings, Progress(Console(file=said)), every):
+        signal.raise_signal(signal.SIGINT)
+    assert "Ctrl-C again waits for none" in said.getvalue()
 
 
 def test_a_dagster_that_is_gone_does_not_hold_up_the_stop() -> None:
