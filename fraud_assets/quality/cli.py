@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fraud_core.errors import SettingsError
-from fraud_core.settings import load_settings
+from fraud_core.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from fraud_assets.quality.period import Period
@@ -80,8 +80,14 @@ def report(
             f"{table}, {period.words}: {made.admitted} admitted, {made.refused} refused; {verdict}\n  {made.path}"
         )
     if not as_json:
-        typer.echo(f"All reports: {settings.reports_url}/ while the platform runs")
+        typer.echo(f"All reports: {place_of_all(settings)}")
     raise typer.Exit(0 if whole else 1)
+
+
+def place_of_all(settings: Settings) -> str:
+    """Where all reports are found: at an address, or in their folder where the port is still to be chosen."""
+    place = settings.reports_url
+    return f"{place}/ while the platform runs" if place.startswith("http") else f"{place}/index.html"
 
 
 def _period(hour: str, day: str, days: int) -> "Period":

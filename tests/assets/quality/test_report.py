@@ -10,9 +10,10 @@ import polars as pl
 import pytest
 
 from fraud_assets.quality import ReportResult, build_report, write_index
+from fraud_assets.quality.cli import place_of_all
 from fraud_core.contracts import Contract, judge, load_contracts, parse_json
 from fraud_core.errors import LakeError
-from fraud_core.settings import PACKAGED_CONTRACTS
+from fraud_core.settings import PACKAGED_CONTRACTS, load_settings
 
 NOW_MS = 1_788_266_100_000
 CARD = "4111111111111111"
@@ -138,3 +139,10 @@ def test_the_index_lists_reports_newest_first(contract: Contract, tmp_path: Path
     page = write_index(tmp_path).read_text(encoding="utf-8")
     assert page.index("The second") < page.index("The first")
     assert 'href="transactions/first/index.html"' in page
+
+
+def test_all_reports_are_at_an_address_or_in_their_folder_while_there_is_none(tmp_path: Path) -> None:
+    settings = load_settings(_env_file=None, home=tmp_path, reports_port=7003)
+    assert place_of_all(settings) == "http://127.0.0.1:7003/ while the platform runs"
+    unchosen = place_of_all(settings.changed(reports_port=0))
+    assert unchosen == f"{settings.reports_path.as_uri()}/index.html"
