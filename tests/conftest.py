@@ -15,10 +15,15 @@ from fraud_core.settings import Settings, load_settings
 from tests import kafka
 from tests.core.features.cluster import start_cluster, stop_cluster
 
+# A busy machine is no failure, and a change is judged by the same examples each time. New ones are looked for on purpose:
+# make test PYTEST_ARGS=--hypothesis-profile=search
 hypothesis.settings.register_profile(
-    "spearhead", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "spearhead", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
-hypothesis.settings.load_profile("spearhead")  # a busy machine is no failure: no test judges by time
+hypothesis.settings.register_profile(
+    "search", hypothesis.settings.get_profile("spearhead"), derandomize=False
+)
+hypothesis.settings.load_profile("spearhead")
 
 
 @pytest.fixture(scope="session")

@@ -51,7 +51,7 @@ def drawn(examples: int) -> settings:
         max_examples=examples,
         deadline=None,
         phases=PHASES,
-        suppress_health_check=[HealthCheck.function_scoped_fixture],
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
 
 

@@ -31,7 +31,10 @@ pytestmark = pytest.mark.valkey
 seeds = st.integers(0, 2**32 - 1)
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate]  # a seed has no smaller example
 quick = settings(
-    max_examples=10, deadline=None, phases=PHASES, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=10,
+    deadline=None,
+    phases=PHASES,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 
