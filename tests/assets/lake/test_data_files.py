@@ -160,14 +160,16 @@ def test_data_files_outlast_a_store_that_errs_or_whose_answers_are_lost(
     object_store: str, tmp_path: Path, frame: pl.DataFrame
 ) -> None:
     with faulty_store(object_store) as faulty:
-        lake = open_lake(in_store(faulty.endpoint, tmp_path, s3_timeout_s=1))
+        settings = in_store(faulty.endpoint, tmp_path)
+        lake = open_lake(settings)
         table(lake, "t", frame)
         faulty.strike(("503", "PUT", "part-", 1), ("lost", "PUT", "part-", 1))
         lake.append(lake.table("t"), frame, {"shard": 1})
         assert faulty.struck == [1, 1]
         assert_frame_equal(lake.scan("t").sort("number").collect().select(frame.columns), frame)
         faulty.strike(("500", "PUT", "part-", 1_000_000))
+        hasty = open_lake(settings.changed(s3_timeout_s=1))
         with pytest.raises(LakeError, match="store answers"):
-            lake.append(lake.table("t"), frame, {"shard": 2})
+            hasty.append(hasty.table("t"), frame, {"shard": 2})
         faulty.strike()
         assert lake.scan("t").select(pl.len()).collect().item() == ROWS

@@ -21,6 +21,8 @@ from tests.assets.lake.object_store import in_store
 pytestmark = [pytest.mark.s3, pytest.mark.valkey]
 TABLES = ("quarantine_transactions", "transactions", "ledger")
 ALWAYS = 1_000_000
+HASTY_S = 3.0
+"""What a run waits for the store where the store does not answer; elsewhere as long as usual, whatever a busy machine takes."""
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def faulty(object_store: str) -> Iterator[FaultyStore]:
 @pytest.fixture
 def settings(faulty: FaultyStore, tmp_path: Path, valkey_url: str) -> Iterator[Settings]:
     """A lake of its own in the store behind the proxy, with its tables, and eight events on the log."""
-    own = in_store(faulty.endpoint, tmp_path, redis_url=valkey_url, s3_timeout_s=1, plan_max_events=3)
+    own = in_store(faulty.endpoint, tmp_path, redis_url=valkey_url, plan_max_events=3)
     run_ingest(own, ["transactions"])
     example = load_contracts(PACKAGED_CONTRACTS).transactions.example()
     payloads = [
@@ -89,7 +91,7 @@ def test_a_store_that_is_silent_ends_the_run_and_the_next_one_goes_on(
     for table in TABLES:
         faulty.strike(("hang", "PUT", f"/{table}/_delta_log", 1))
         with pytest.raises(LakeError, match="store answers"):
-            run_ingest(settings, ["transactions"])
+            run_ingest(settings.changed(s3_timeout_s=HASTY_S), ["transactions"])
         assert faulty.struck == [1]
     run_ingest(settings, ["transactions"])
     assert ingested_once(settings)
@@ -99,7 +101,7 @@ def test_a_store_that_is_silent_ends_the_run_and_the_next_one_goes_on(
 def test_a_store_that_is_down_is_named_and_nothing_is_lost(settings: Settings, faulty: FaultyStore) -> None:
     faulty.strike(("503", "PUT", "/ledger/_delta_log", ALWAYS))
     with pytest.raises(LakeError, match=r"503(.|\n)*What was committed before is intact"):
-        run_ingest(settings, ["transactions"])
+        run_ingest(settings.changed(s3_timeout_s=HASTY_S), ["transactions"])
     assert verify(settings).ok
     faulty.strike()
     run_ingest(settings, ["transactions"])
