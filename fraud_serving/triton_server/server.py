@@ -109,7 +109,7 @@ class TritonServer:
 
 
 def start_triton(
-    environment: TritonEnvironment, settings: Settings, *, timeout_s: float = 30.0
+    environment: TritonEnvironment, settings: Settings, *, timeout_s: float = 60.0
 ) -> TritonServer:
     """Start the server as a child and wait until it is live.
 
@@ -128,7 +128,7 @@ def start_triton(
     with InferenceServerClient(address) as client:
         while process.poll() is None and time.monotonic() < deadline:
             try:
-                if client.is_server_live():
+                if client.is_server_live(client_timeout=2.0):
                     return server
             except InferenceServerException:
                 time.sleep(0.05)
