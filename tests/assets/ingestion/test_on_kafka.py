@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,6 +89,7 @@ def test_transactions_of_a_producer_leave_no_gap_and_no_stall_in_the_lake(
     producer.init_transactions()
     manifest = Manifest()
     small = kafka_settings.changed(plan_max_events=3)
+    [shard] = log.shards("transactions")
     for batch in range(6):
         producer.begin_transaction()
         for number in range(5):
@@ -99,12 +101,16 @@ def test_transactions_of_a_producer_leave_no_gap_and_no_stall_in_the_lake(
             producer.commit_transaction()
             manifest.add("transactions", [f"tx-{10 * batch + number:08d}" for number in range(5)])
         if batch in {1, 5}:
+            deadline = time.monotonic() + 60
+            while (end := log.end(shard)) < 6 * (
+                batch + 1
+            ):  # a broker writes the marker after it has answered
+                assert time.monotonic() < deadline, f"the log ends at {end}"
             run_ingest(small, ["transactions"])
     manifest.save(tmp_path / "manifest.json")
     proof = verify(small, tmp_path / "manifest.json")
     assert proof.ok, proof.problems
     assert (proof.valid, proof.pending) == (15, 0)
-    [shard] = log.shards("transactions")
     assert log.readers(shard)["ingest"] == log.end(shard) == 36
     assert log.read(shard, 36, 36, 1).end == 36
 

@@ -128,6 +128,7 @@ def test_a_range_that_ends_within_a_gap_ends_there_though_more_follows(
     transactional.begin_transaction()
     send(transactional, kafka_settings, b"aborted", b"aborted")
     transactional.abort_transaction()
+    until(lambda: log.end(shard) == 4, "the marker, which the broker writes after it has answered")
     offsets = log.append(STREAM, entries(3, 1))
     assert offsets == [5, 6, 7]
     read = log.read(shard, 0, 3, 10)
@@ -170,7 +171,7 @@ def test_a_topic_made_again_is_another_life(kafka_settings: Settings, log: Log) 
     assert len(log.read(before, 0, 3, 10)) == 3
     admin = AdminClient({"bootstrap.servers": kafka_settings.kafka_servers})
     admin.delete_topics([topic(kafka_settings)])[topic(kafka_settings)].result()
-    until(lambda: topic(kafka_settings) not in admin.list_topics(timeout=5).topics, "the topic to go")
+    until(lambda: topic(kafka_settings) not in admin.list_topics(timeout=60).topics, "the topic to go")
     kafka.make_topics(kafka_settings)
     anew = open_log(kafka_settings)
     (after,) = anew.shards(STREAM)
@@ -191,8 +192,9 @@ def test_a_broker_that_was_killed_loses_nothing_that_was_confirmed(
     kafka_session: KafkaBroker, kafka_settings: Settings, log: Log
 ) -> None:
     (shard,) = log.shards(STREAM)
-    offsets = impatient(log, 5.0).append(STREAM, entries(50))
+    offsets = log.append(STREAM, entries(50))
     assert len(log.read(shard, 0, offsets[9], 100)) == 10
+    impatient(log, 5.0)
     kafka_session.kill()
     try:
         until(lambda: not answers(log, shard), "the loss to be noticed")
