@@ -120,14 +120,14 @@ def test_a_broker_that_dies_under_a_run_is_waited_for(tmp_path: Path, event: Mak
     run = threading.Thread(
         target=run_ingest,
         args=(own, ["transactions"]),
-        kwargs={"until": timedelta(seconds=60), "on_commit": on_commit, "stop": lambda: len(commits) >= 10},
+        kwargs={"until": timedelta(seconds=240), "on_commit": on_commit, "stop": lambda: len(commits) >= 10},
     )
     run.start()
     try:
-        assert committed.wait(30)
+        assert committed.wait(120), commits
         server = start_valkey(tmp_path / "valkey", server.port, appendfsync="always")
-        run.join(60)
-        assert not run.is_alive()
+        run.join(120)
+        assert not run.is_alive(), commits
         run_ingest(own)
         proof = verify(own)
         assert proof.ok, proof.problems

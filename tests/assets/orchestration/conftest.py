@@ -10,6 +10,11 @@ from fraud_assets.runs.client import RANGE_END_TAG, RANGE_START_TAG
 from fraud_core.settings import Settings
 
 Run = Callable[..., dg.ExecuteInProcessResult]
+NO_CAPTURE = {
+    "module": "dagster._core.storage.noop_compute_log_manager",
+    "class": "NoOpComputeLogManager",
+}
+"""Capturing output takes four processes a run, which Dagster waits for by the clock: a busy machine's run fails on it."""
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,11 @@ from fraud_assets.orchestration.ingestion.sensors import ingest_job, keep_ingest
 from fraud_core.contracts import load_contracts
 from fraud_core.log import Manifest, json_entry, open_log
 from fraud_core.settings import Settings
+from tests.assets.orchestration.conftest import NO_CAPTURE
 
 pytestmark = pytest.mark.valkey
 EVENTS = 60
+QUIET = {"compute_logs": NO_CAPTURE}
 
 
 class Death(BaseException):
@@ -52,7 +54,7 @@ def test_everything_goes_on_exactly_once_without_dagsters_memory(
     storage = tmp_path / "dagster"
     storage.mkdir()
 
-    with dg.DagsterInstance.local_temp(str(storage)) as before:
+    with dg.DagsterInstance.local_temp(str(storage), overrides=QUIET) as before:
         [asked] = keep_ingesting(dg.build_sensor_context(instance=before, definitions=graph))
         one_plan = {"ops": {"ingest": {"config": {"drive": "PLAN"}}}} | quiet
         assert job.execute_in_process(run_config=one_plan, instance=before).success
@@ -64,7 +66,7 @@ def test_everything_goes_on_exactly_once_without_dagsters_memory(
     shutil.rmtree(storage)
     storage.mkdir()
 
-    with dg.DagsterInstance.local_temp(str(storage)) as after:
+    with dg.DagsterInstance.local_temp(str(storage), overrides=QUIET) as after:
         assert after.get_runs_count() == 0
         [asked] = keep_ingesting(dg.build_sensor_context(instance=after, definitions=graph))
         assert asked.tags["spearhead/attempt"] == "1"

@@ -26,7 +26,7 @@ def test_a_run_that_is_asked_to_stop_finishes_what_it_does_and_succeeds(
         remembering, deadline = signal.getsignal(number), time.monotonic() + 60
         os.kill(os.getpid(), number)
         while signal.getsignal(number) is remembering:  # another thread may have been given it
-            assert time.monotonic() < deadline
+            assert time.monotonic() < deadline, f"signal {number} was not heeded"
             time.sleep(0.001)
         reached.append(job)  # not reached, if the signal ended it
         return SimpleNamespace(added=3, late=0)

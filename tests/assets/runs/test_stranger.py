@@ -54,7 +54,7 @@ def dagster(folder: Path, location: str, lake: str) -> Iterator[int]:
     )
     try:
         client = DagsterClient(load_settings(_env_file=None, dagster_port=port))
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + 280
         while not client.reachable():
             assert process.poll() is None, "the webserver ended"
             assert time.monotonic() < deadline, "the webserver does not answer"

@@ -28,12 +28,9 @@ from fraud_core.log import Manifest, json_entry, open_log
 from fraud_core.log.manifest import StreamCount
 from fraud_core.settings import Settings
 from tests.assets.history import produce_past
+from tests.assets.orchestration.conftest import NO_CAPTURE
 
 FAR = datetime.now(UTC) + timedelta(days=1000)
-NO_CAPTURE = {
-    "module": "dagster._core.storage.noop_compute_log_manager",
-    "class": "NoOpComputeLogManager",
-}
 QUARANTINE = {"day": "quarantine_date", "event_id": "event_id", "aged_by": "judged_at"}
 
 
@@ -265,7 +262,6 @@ def test_old_runs_go_and_what_the_ui_shows_stays(tmp_path: Path) -> None:
     @dg.asset(partitions_def=days)
     def parted() -> None: ...
 
-    # Capturing output takes four processes a run, which Dagster waits for by the clock: a busy machine's run fails on it.
     with dg.instance_for_test(overrides={"compute_logs": NO_CAPTURE}, temp_dir=str(tmp_path)) as instance:
         for _ in range(2):
             assert dg.materialize([plain], instance=instance).success

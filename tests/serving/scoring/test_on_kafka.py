@@ -158,7 +158,7 @@ def test_payments_on_the_stream_are_scored_and_the_scorers_place_is_kept(
         deadline = time.monotonic() + 60
         while scorer.scored < len(items):
             await scorer.step()
-            assert time.monotonic() < deadline
+            assert time.monotonic() < deadline, f"{scorer.scored} of {len(items)} were scored"
 
     with_runtime(on_kafka, body)
     shards = log.shards("transactions")
