@@ -74,15 +74,18 @@ demo: install ## start everything, show it working, run until Ctrl-C (ONCE=1: ru
 
 # A file of tests at a time: tests that follow one another stand in one file. Three processes, since tests wait for servers
 # about half of their time: three keep two cores busy, and none so busy that what a test times would tell of the others.
-PARALLEL ?= -n 3 --dist loadfile
+PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder
 # Drills compute more than they wait.
 DRILLS_PARALLEL ?= -n 2 --dist loadfile
 
-test: check ## every check, and the tests that are not slow
+# What a test's process compiles, of Python and by numba, the next one finds; numba's takes half a minute of CPU.
+test test-all test-slow: export PYTHONDONTWRITEBYTECODE =
+
+test: check-and-compile ## every check, and the tests that are not slow
 	@mkdir -p build
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" --junitxml=$(JUNIT) $(PYTEST_ARGS)
 
-test-all: check ## every check and every test, the long drills included
+test-all: check-and-compile ## every check and every test, the long drills included
 	@mkdir -p build
 	@$(BIN)/python -m pytest $(PARALLEL) --junitxml=$(JUNIT) $(PYTEST_ARGS)
 
@@ -91,6 +94,14 @@ test-slow: install ## only the long drills
 	@$(BIN)/python -m pytest $(DRILLS_PARALLEL) --no-loadscope-reorder -m slow --junitxml=build/junit-slow.xml $(PYTEST_ARGS)
 
 check: lint types imports secrets
+
+.PHONY: check-and-compile compile
+check-and-compile: install
+	@$(MAKE) -j 2 check compile
+
+# Once, and beside the checks: otherwise several of the tests' processes would compile the same at once. What fails here fails again below.
+compile: install
+	@$(BIN)/python -m pytest -q -m compiles -p no:cacheprovider >/dev/null 2>&1 || true
 
 lint: install ## ruff: rules and format
 	@$(BIN)/ruff check

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -14,6 +15,7 @@ from fraud_core.log.valkey import start_valkey
 from fraud_core.settings import Settings, load_settings
 from tests import kafka
 from tests.core.features.cluster import start_cluster, stop_cluster
+from tests.order import KafkaTogether, in_order
 
 # A busy machine is no failure, and a change is judged by the same examples each time. New ones are looked for on purpose:
 # make test PYTEST_ARGS=--hypothesis-profile=search
@@ -93,9 +95,12 @@ def pytest_report_header() -> str:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with a test that takes minutes go last: where time is short, those are left over and not many others."""
-    last = {item.path for item in items if item.get_closest_marker("longest")}
-    items.sort(key=lambda item: item.path in last)
+    items[:] = in_order(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> KafkaTogether | None:
+    return KafkaTogether(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

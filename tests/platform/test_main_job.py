@@ -25,7 +25,7 @@ from fraud_core.simulator.rhythm import DAY_MS
 from fraud_core.simulator.spans import parse_instant_ms
 from tests.platform.running import RunningPlatform, wait_until
 
-pytestmark = [pytest.mark.platform, pytest.mark.valkey, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.platform, pytest.mark.valkey, pytest.mark.early, pytest.mark.timeout(400)]
 
 DAYS, FAULTS, FRAUD = 40, 0.02, 0.02
 ACCOUNTS, MERCHANTS = 1_500, 300

@@ -29,7 +29,7 @@ from tests.assets.monitoring.test_parity import compare
 from tests.serving.samples import event
 from tests.serving.scoring.test_scorer import score
 
-pytestmark = pytest.mark.valkey
+pytestmark = [pytest.mark.valkey, pytest.mark.early]
 ACCOUNTS = 12
 WRITERS = 4
 PAUSE_S = 0.01

@@ -19,7 +19,7 @@ from fraud_core.log import open_log
 from fraud_core.settings import Settings, load_settings
 from tests.assets.lake.object_store import in_store
 
-pytestmark = pytest.mark.valkey
+pytestmark = [pytest.mark.valkey, pytest.mark.early]
 
 
 @pytest.mark.timeout(600)

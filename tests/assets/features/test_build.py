@@ -32,6 +32,7 @@ def table(lake: Lake) -> pl.DataFrame:
     return lake.scan(FEATURES).sort("transaction_id").collect()
 
 
+@pytest.mark.compiles
 def test_each_transaction_of_the_range_gets_one_row(past_settings: Settings) -> None:
     lake = open_lake(past_settings)
     rows = compute(past_settings, lake, day(4), day(0))

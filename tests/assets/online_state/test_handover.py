@@ -28,7 +28,7 @@ from fraud_core.settings import Settings
 from tests.assets.history import decide, declarations, now_payments
 from tests.assets.monitoring.test_parity import compare
 
-pytestmark = pytest.mark.valkey
+pytestmark = [pytest.mark.valkey, pytest.mark.early]
 
 
 class Died(BaseException):

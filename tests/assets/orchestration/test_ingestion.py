@@ -22,7 +22,7 @@ from fraud_core.settings import Settings
 from tests.assets.history import produce_past
 from tests.assets.orchestration.conftest import Run, reasons
 
-pytestmark = pytest.mark.valkey
+pytestmark = [pytest.mark.valkey, pytest.mark.early]
 
 
 def test_a_click_on_transactions_ingests_up_to_the_click(settings: Settings, run: Run) -> None:

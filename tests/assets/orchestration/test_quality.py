@@ -19,7 +19,7 @@ from fraud_core.log import json_entry, open_log
 from fraud_core.settings import Settings
 from tests.assets.orchestration.conftest import Run, reasons
 
-pytestmark = pytest.mark.valkey
+pytestmark = [pytest.mark.valkey, pytest.mark.early]
 
 
 def send(settings: Settings, *changes: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from tests.assets.conftest import HISTORY_DAYS
 from tests.assets.history import END
 from tests.assets.orchestration.conftest import Run, reasons
 
-pytestmark = pytest.mark.valkey
+pytestmark = [pytest.mark.valkey, pytest.mark.early]
 DAYS = ((END - timedelta(days=HISTORY_DAYS)).date().isoformat(), END.date().isoformat())
 
 

@@ -66,6 +66,7 @@ def payload(contract: Contract, **change: Any) -> bytes:
         (b'{\n"amount_minor": 1\n}', ()),
     ],
 )
+@pytest.mark.compiles
 def test_reading_finds_what_is_not_as_typed(
     transactions: Contract, raw: bytes, codes: tuple[str, ...]
 ) -> None:

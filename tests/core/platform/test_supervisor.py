@@ -31,7 +31,7 @@ from fraud_core.platform.supervisor import Supervisor
 from fraud_core.settings import load_settings
 
 MakeService = Callable[..., Service]
-pytestmark = pytest.mark.platform
+pytestmark = [pytest.mark.platform, pytest.mark.early]
 
 
 def eventually(condition: Callable[[], bool], within_s: float = 60.0) -> bool:

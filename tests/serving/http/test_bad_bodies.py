@@ -67,6 +67,7 @@ def with_field(item: dict[str, Any], text: str) -> bytes:
     return f"{rest[:-1]}, {text}}}".encode()
 
 
+@pytest.mark.compiles
 @pytest.mark.valkey
 def test_every_bad_body_is_refused_with_a_problem(serving: Settings) -> None:
     sound = event()
