@@ -11,6 +11,7 @@ from typing import Any
 from fraud_core.contracts.luhn import is_card_number
 from fraud_core.contracts.model import Contract, Field
 from fraud_core.contracts.rules import UNKNOWN_FIELD, UNPARSEABLE
+from fraud_core.contracts.scanner import DEEPEST
 from fraud_core.contracts.times import day_number, timestamp_us
 
 _Test = tuple[str, Callable[[Any], bool]]
@@ -78,7 +79,23 @@ def _date(value: Any) -> Any:
 
 
 def _object(value: Any) -> Any:
-    return json.dumps(value, separators=(",", ":")) if type(value) is dict else _BAD
+    if type(value) is not dict or _is_too_deep(value):
+        return _BAD
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _is_too_deep(value: dict[str, Any]) -> bool:
+    level: list[Any] = [value]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for each in level
+            for inner in (each.values() if type(each) is dict else each)
+            if type(inner) in {dict, list}
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _strings(value: Any) -> Any:

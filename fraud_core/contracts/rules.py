@@ -12,6 +12,7 @@ import polars as pl
 
 from fraud_core.contracts.luhn import looks_like_card_number
 from fraud_core.contracts.model import Contract, Field
+from fraud_core.contracts.scanner import DEEPEST
 from fraud_core.contracts.times import day_text, timestamp_text
 
 KNOWN_MS = "_known_ms"
@@ -32,7 +33,7 @@ _TYPE_WORDS = {
     "boolean": "is true or false",
     "timestamp": "is an instant in UTC such as 2026-09-01T12:34:56.789Z",
     "date": "is a day such as 2026-09-01",
-    "object": "is an object",
+    "object": f"is an object of at most {DEEPEST} levels",
 }
 
 

@@ -1,6 +1,6 @@
 """Where a nested object ends in the compiled pass, told strictly: what the pass lets through nobody reads again.
 
-Whatever is not plainly JSON needs care, and so does what is nested deeper than a word has bits.
+Whatever is not plainly JSON needs care, and so does what is nested deeper than DEEPEST, which is fewer levels than a word has bits.
 """
 
 # numba compiles this file: its functions carry no types and are written out flat.
@@ -22,8 +22,8 @@ from fraud_core.contracts.scan_bytes import (
     text_end,
 )
 from fraud_core.contracts.scan_numbers import number_end
+from fraud_core.contracts.scanner import DEEPEST
 
-_DEEPEST = 60
 _FIRST_KEY, _KEY, _FIRST_VALUE, _VALUE, _AFTER = 0, 1, 2, 3, 4
 """What comes next: a key or the end of an empty object, a key, a value or the end of an empty list, a value, a comma or an end."""
 
@@ -93,7 +93,7 @@ def nested_end(data, at):
             return -1, high
         elif byte == OPEN or byte == OPEN_LIST:
             depth += 1
-            if depth > _DEEPEST:
+            if depth > DEEPEST:
                 return -1, high
             objects = objects << np.uint64(1) | np.uint64(byte == OPEN)
             following = _FIRST_KEY if byte == OPEN else _FIRST_VALUE

@@ -21,6 +21,9 @@ CLEAN, CAREFUL, CLEAN_IF_UTF8 = 0, 1, 2
 ABSENT = np.iinfo(np.int64).min
 """Stands for a null whole number, truth value, instant or day; no number with more than 18 digits is read here."""
 
+DEEPEST = 60
+"""Levels of an object that is read. With no limit, the room that the reader's caller left on the stack would decide."""
+
 _KINDS = {"string": 0, "integer": 1, "number": 2, "boolean": 3, "timestamp": 4, "date": 5, "object": 6}
 _STRINGS, NUMBERS = 7, 8
 _WHOLE = {"integer", "boolean", "timestamp", "date"}

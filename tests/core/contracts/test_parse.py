@@ -184,6 +184,20 @@ def test_an_object_keeps_its_text_among_broken_rows(contracts: Contracts) -> Non
     assert set(parsed.found) == {0, 2, 4}
 
 
+@pytest.mark.parametrize("escaped", [False, True])
+@pytest.mark.parametrize(("levels", "codes"), [(60, ()), (61, ("event.type",)), (900, ("event.type",))])
+def test_how_deep_an_object_may_be_does_not_rest_on_who_reads_it(
+    contracts: Contracts, levels: int, codes: tuple[str, ...], escaped: bool
+) -> None:
+    """Beside an escaped key the careful reader has the row, which Python's own limit would have refused near a full stack."""
+    rest = {name: value for name, value in contracts.decisions.example().items() if name != "event"}
+    inner = b'{"a":' * (levels - 1) + b"[]" + b"}" * (levels - 1)
+    row = json.dumps(rest).encode()[:-1] + b',"%s":%s}' % (b"\\u0065vent" if escaped else b"event", inner)
+    parsed = parse_json(contracts.decisions, [row])
+    assert parsed.found == ({0: codes} if codes else {})
+    assert parsed.frame["event"].is_null()[0] is bool(codes)
+
+
 def test_lists_hold_exactly_their_items(contracts: Contracts) -> None:
     decisions = contracts.decisions
     good = payload(decisions, vector=[1, None, 0.1], reasons=["a", "é"])
