@@ -52,8 +52,10 @@ def key_of(contract: Contract) -> pl.Expr:
         return pl.col(contract.key[0])
     texts = []
     for name in contract.key:
-        column = pl.col(name)
-        texts.append(
-            column if contract.by_name[name].type == "string" else column.cast(pl.Int64).cast(pl.String)
-        )
+        column, kind = pl.col(name), contract.by_name[name].type
+        if kind == "number":  # -0.0 and 0.0 are one number
+            column = (column + 0.0).cast(pl.String)
+        elif kind != "string":
+            column = column.cast(pl.Int64).cast(pl.String)
+        texts.append(column)
     return pl.concat_str(texts, separator="\x1f")

@@ -1,6 +1,7 @@
 """A batch is judged row by row, at the time each row became known."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,14 @@ def test_a_key_of_several_fields_is_one_text(contracts: Any) -> None:
     rows = frame(contracts.labels, {}, {"source": "analyst"}, {"is_fraud": False})
     keys = rows.select(key_of(contracts.labels)).to_series()
     assert keys[0] == keys[2] != keys[1]
+
+
+def test_numbers_of_a_key_are_told_apart_by_their_decimals(transactions: Contract) -> None:
+    keyed = replace(transactions, key=("transaction_id", "latitude", "event_ts"))
+    rows = frame(transactions, *({"latitude": each} for each in (1.2, 1.7, 0.0, -0.0)))
+    keys = rows.select(key_of(keyed)).to_series().to_list()
+    assert keys[2] == keys[3]
+    assert len(set(keys)) == 3
 
 
 def test_personal_values_are_masked_and_nulls_stay(transactions: Contract) -> None:
