@@ -16,7 +16,7 @@ from fraud_assets.features.spill import PART, Spill
 from fraud_assets.lake import DECISIONS
 from fraud_core.errors import StartRefused
 from fraud_core.features import FeatureSet
-from fraud_core.features.labels import TOLD_ORDER, label_effects
+from fraud_core.features.labels import label_effects, told_order
 from fraud_core.features.order import TURN, up_to
 
 FRESH: Final = "_fresh"
@@ -80,7 +80,9 @@ class ById:
         for batch in _batches(decided.select(self._id, part)):
             self._decided.add(batch)
         labels = self._all_labels.filter(digest.is_in(digests.implode()))
-        for batch in _batches(labels.select(self._id, "is_fraud", *TOLD_ORDER, part)):
+        for batch in _batches(
+            labels.select(self._id, "is_fraud", *told_order(labels.collect_schema()), part)
+        ):
             self._labels.add(batch)
 
     def settle(self, part: int) -> tuple[pl.DataFrame, pl.DataFrame | None] | None:
