@@ -1,7 +1,8 @@
 """Which payments a model may learn from, and with which label.
 
 Invariants: the label is the latest known at training time T, and a payment without one is genuine; eligible is only
-what had `maturity` to be reported (event time <= T - maturity) and had an outcome (a declined payment has none).
+what had `maturity` to be reported (event time <= T - maturity) and had an outcome (a declined payment has none); a payment is
+one row: of one that came again after its id was forgotten, the first that became known.
 """
 
 import hashlib
@@ -98,7 +99,7 @@ def select_training_rows(
 ) -> TrainingSet:
     """Join features with the labels known at `trained_at` and split the eligible rows by time.
 
-    features_frame: one row per payment: event id, event time, entity, `known_at`, the features; optionally amount and
+    features_frame: a row per payment (seldom more, see above): event id, event time, entity, `known_at`, the features; optionally amount and
     decision. labels_frame: event id, `is_fraud`, `known_at`, their place on the log, any number of rows per payment. `choice` goes to
     `choose_windows` when no windows are given. Raises TrainingError when a column is missing or a split has no fraud.
     """
@@ -135,26 +136,37 @@ def select_training_rows(
             **choice,  # type: ignore[arg-type]  # chosen by name
         )
 
-    frame = (
+    chosen = (
         arrived.filter(~declined, ~immature)
         .filter(pl.col(roles.event_time).is_between(windows.train_from, windows.test_to, closed="left"))
         .select(
             roles.event_id,
             roles.event_time,
             roles.entity,
+            roles.known_at,
             *([amount] if amount else []),
             *(pl.col(name).cast(pl.Float32) for name in feature_names),
         )
         .join(latest_labels(labels, trained_at, roles), on=roles.event_id, how="left", maintain_order="left")
         .with_columns(pl.col(LABEL).fill_null(False), _split(pl.col(roles.event_time), windows))
-        .sort(roles.event_time, roles.event_id)
+        .sort(roles.event_time, roles.event_id, roles.known_at)
         .collect()
     )
     left_out = {name: int(tally[name][0]) for name in ("declined", "immature")}
-    left_out["outside_windows"] = int(tally["rows"][0]) - len(frame) - sum(left_out.values())
+    left_out["outside_windows"] = int(tally["rows"][0]) - len(chosen) - sum(left_out.values())
+    frame = _each_once(chosen, roles).drop(roles.known_at)
+    left_out["repeated"] = len(chosen) - len(frame)
     result = TrainingSet(frame, tuple(feature_names), roles, windows, trained_at, maturity, left_out)
     _demand_frauds(result)
     return result
+
+
+def _each_once(rows: pl.DataFrame, roles: Roles) -> pl.DataFrame:
+    """Of the rows of one payment the first that became known, in the order of the rows."""
+    if rows[roles.event_id].n_unique() == len(rows):
+        return rows
+    first = rows.sort(roles.known_at, maintain_order=True).unique(roles.event_id, keep="first")
+    return first.sort(roles.event_time, roles.event_id)
 
 
 def latest_labels(labels: pl.LazyFrame, trained_at: datetime, roles: Roles) -> pl.LazyFrame:

@@ -1,6 +1,7 @@
 """Parity: the vector a decision was made with against the vector of the feature table, bit for bit.
 
-Equality is of the float32 as stored, NaN equal to NaN; there is no tolerance.
+Equality is of the float32 as stored, NaN equal to NaN; there is no tolerance. A payment that was decided again once its id was
+forgotten has a row per decision: each is compared with its own, which became known at the same time.
 """
 
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ def feature_parity(lake: Lake, contracts: Contracts, features: FeatureSet, first
         .select(
             pl.col(contracts.decisions.event_id).alias(contract.event_id),
             pl.col(contracts.decisions.event_time).alias(contract.event_time),
+            "known_at",
             "vector",
             (pl.col("feature_set_hash") == features.hash).alias("ours"),
         )
@@ -59,9 +61,9 @@ def feature_parity(lake: Lake, contracts: Contracts, features: FeatureSet, first
     table = (
         lake.scan(FEATURES)
         .filter(days & (pl.col("feature_set_hash") == features.hash))
-        .select(contract.event_id, *features.names)
+        .select(contract.event_id, "known_at", *features.names)
     )
-    both = served.lazy().join(table, on=contract.event_id).sort(contract.event_time).collect()
+    both = served.lazy().join(table, on=[contract.event_id, "known_at"]).sort(contract.event_time).collect()
     if both.is_empty():
         return Parity(len(served), 0, {}, None, others)
     online = np.array(both["vector"].to_list(), dtype=np.float32)

@@ -111,6 +111,20 @@ def test_a_payment_that_was_decided_twice_counts_as_it_was_decided_first() -> No
         assert found == dict(zip(ids, first, strict=True))
 
 
+def test_a_payment_that_came_again_is_one_row_as_it_first_became_known() -> None:
+    features, labels = payments()
+    windows = choose_windows(START, END, MATURITY)
+    early = features.filter(pl.col("paid_at").is_between(windows.train_from, windows.validation_from)).head(
+        50
+    )
+    again = early.with_columns(known_at=pl.col("known_at") + 3 * DAY, noise=pl.lit(-1.0, pl.Float32))
+    once = select(features, labels)
+    for order in (pl.concat([features, again]), pl.concat([again, features])):
+        selected = select(order, labels)
+        assert selected.frame.equals(once.frame)
+        assert selected.left_out == once.left_out | {"repeated": 50}
+
+
 def test_what_arrived_after_training_time_is_not_seen() -> None:
     features, labels = payments()
     late = pl.when(pl.col("noise") > 1).then(pl.lit(END + DAY)).otherwise(pl.col("known_at"))

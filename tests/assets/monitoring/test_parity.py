@@ -2,15 +2,17 @@
 
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import polars as pl
 import pytest
+import redis
 
 from fraud_assets.features import build_features
 from fraud_assets.ingestion import run_ingest
 from fraud_assets.lake import Lake, open_lake
 from fraud_assets.monitoring.parity import Parity, feature_parity
 from fraud_assets.online_state import rebuild_state
-from fraud_core.log import open_log
+from fraud_core.log import Log, open_log
 from fraud_core.settings import Settings
 from tests.assets.history import decide, declarations, ingested_past, now_payments
 
@@ -68,6 +70,32 @@ def test_decisions_of_another_feature_set_are_not_compared(decided: Settings) ->
     found = compare(decided, lake)
     assert (found.decisions, found.compared, found.values) == (0, 0, 0)
     assert found.other_feature_sets > 0
+
+
+def test_a_payment_that_is_decided_again_counts_again_and_each_vector_is_compared_with_its_own(
+    settings: Settings, log: Log
+) -> None:
+    """Long after: neither the state nor ingestion knows its id any more."""
+    settings = settings.changed(uniqueness_window=0)
+    lake = open_lake(settings)
+    run_ingest(settings)
+    rebuild_state(settings, lake, log, *declarations(settings))
+    payments = now_payments(6)
+    decide(settings, payments)
+    run_ingest(settings)
+    with redis.Redis.from_url(settings.redis_address) as client:
+        client.delete(*client.scan_iter("*:a:*"))  # what the state keeps for `answer_ttl`
+    again = decide(settings, payments[:2])
+    decide(settings, now_payments(2))
+    run_ingest(settings)
+    parity = compare(settings, lake)
+    assert (parity.decisions, parity.compared, parity.values) == (10, 10, 0)
+    rows = lake.scan("features").filter(pl.col("transaction_id") == payments[0]["transaction_id"]).collect()
+    _, features = declarations(settings)
+    values = rows.sort("known_at").select(features.names).to_numpy()
+    assert values.shape[0] == 2
+    assert not np.array_equal(values[0], values[1], equal_nan=True)
+    assert np.array_equal(values[1], again[0], equal_nan=True)
 
 
 def test_nothing_is_proved_while_decisions_wait_for_their_features() -> None:
