@@ -54,7 +54,7 @@ def key_of(contract: Contract) -> pl.Expr:
     for name in contract.key:
         column, kind = pl.col(name), contract.by_name[name].type
         if kind == "number":  # -0.0 and 0.0 are one number
-            column = (column + 0.0).cast(pl.String)
+            column = pl.when(column == 0.0).then(0.0).otherwise(column).cast(pl.String)
         elif kind != "string":
             column = column.cast(pl.Int64).cast(pl.String)
         texts.append(column)
