@@ -29,7 +29,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
     """The whole platform, with small plans in short intervals, so that there is much to interrupt."""
     running = RunningPlatform(
-        tmp_path_factory.mktemp("platform") / "home", plan_max_events=4_000, commit_interval_s=0.25
+        tmp_path_factory.mktemp("platform") / "home",
+        plan_max_events=4_000,
+        commit_interval_s=0.25,
+        deadline_ms=5000,  # on a busy machine the usual budget would send a payment down the failure ladder
     )
     try:
         running.up()

@@ -41,7 +41,7 @@ class RunningPlatform:
 
     def up(self) -> None:
         """`spearhead up -d`; afterwards every command and `settings` know the ports that were chosen."""
-        self.spearhead("up", "-d", timeout_s=180)
+        self.spearhead("up", "-d")
         ports = {name: port for service in self.state.services for name, port in service.ports.items()}
         self.environment |= {name: str(port) for name, port in ports.items()}
         own = {name.removeprefix("SPEARHEAD_").lower(): port for name, port in ports.items()}
@@ -56,7 +56,7 @@ class RunningPlatform:
         return found
 
     def spearhead(
-        self, *arguments: str, timeout_s: float = 120, codes: tuple[int, ...] = (0,), **settings: object
+        self, *arguments: str, timeout_s: float = 300, codes: tuple[int, ...] = (0,), **settings: object
     ) -> "subprocess.CompletedProcess[str]":
         """Run a command to its end; its exit code must be among `codes`."""
         done = subprocess.run(
@@ -73,7 +73,7 @@ class RunningPlatform:
         )
         return done
 
-    def json(self, *arguments: str, codes: tuple[int, ...] = (0,), timeout_s: float = 120) -> dict[str, Any]:
+    def json(self, *arguments: str, codes: tuple[int, ...] = (0,), timeout_s: float = 300) -> dict[str, Any]:
         """What a command with --json printed."""
         printed = self.spearhead(*arguments, "--json", codes=codes, timeout_s=timeout_s).stdout
         found: dict[str, Any] = json.loads(printed) if printed else {}
@@ -95,7 +95,7 @@ class RunningPlatform:
         finally:
             if process.poll() is None:
                 process.terminate()
-            process.communicate(timeout=30)
+            process.communicate(timeout=120)
 
     def http(self, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, Any]:
         """Status and parsed answer of the scoring service; 0 when nobody answers."""
@@ -103,7 +103,7 @@ class RunningPlatform:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, _parsed(answer.read())
         except urllib.error.HTTPError as error:
             return error.code, _parsed(error.read())
@@ -141,6 +141,17 @@ class RunningPlatform:
             for entry in materialization["metadataEntries"]
             if entry.get("intValue") is not None
         }
+
+    @contextmanager
+    def suspended(self, service: str) -> Iterator[None]:
+        """Within, a service does nothing."""
+        [pid] = [each.pid for each in self.state.services if each.name == service]
+        process = psutil.Process(pid)
+        process.suspend()
+        try:
+            yield
+        finally:
+            process.resume()
 
     def processes(self) -> list[psutil.Process]:
         """Everything that the platform started and that still runs."""
