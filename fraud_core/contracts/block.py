@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 
 import polars as pl
 
-from fraud_core.contracts.ipc import BadStream, Stream, check_stream
+from fraud_core.contracts.ipc import MAX_ROWS, BadStream, Stream, check_stream
 from fraud_core.contracts.model import Contract
 from fraud_core.contracts.parse import Parsed
 from fraud_core.contracts.rules import UNKNOWN_FIELD, UNPARSEABLE
@@ -64,7 +64,7 @@ _Group: TypeAlias = list[tuple[bytes, Stream | None]]
 def _groups(blocks: Sequence[bytes]) -> Iterator[_Group]:
     """The blocks in order: together while they are plain, of one schema and not too many, else alone."""
     group: _Group = []
-    schema, size = b"", 0
+    schema, size, rows = b"", 0, 0
     for block in blocks:
         try:
             stream = check_stream(block)
@@ -72,14 +72,15 @@ def _groups(blocks: Sequence[bytes]) -> Iterator[_Group]:
             stream = None
         fits = stream is not None and stream.plain
         own = block[: stream.schema_end] if stream is not None and fits else b""
-        if group and (not fits or own != schema or size + len(block) > _TOGETHER):
+        more = stream.rows if stream is not None else 0
+        if group and (not fits or own != schema or size + len(block) > _TOGETHER or rows + more > MAX_ROWS):
             yield group
-            group, size = [], 0
+            group, size, rows = [], 0, 0
         if not fits:
             yield [(block, None)]
             continue
         group.append((block, stream))
-        schema, size = own, size + len(block)
+        schema, size, rows = own, size + len(block), rows + more
     if group:
         yield group
 

@@ -8,7 +8,10 @@ first. Layout: the Arrow columnar format's IPC messages (Message.fbs), read here
 import struct
 from typing import Final, NamedTuple
 
-MAX_ROWS: Final = 1 << 24
+MAX_ROWS: Final = 1 << 20
+"""Of a block, for rows of nothing but nulls take no bytes: some kilobytes could ask for more of them than fit into memory."""
+_MAX_VALUES: Final = 1 << 24
+"""Of a column in a batch, the items of its lists counted one by one."""
 MAX_BYTES: Final = 1 << 30
 """Of a block when it is unpacked; a block of a million events is far below."""
 
@@ -35,7 +38,8 @@ class Stream(NamedTuple):
 
 
 def check_stream(block: bytes) -> Stream:
-    """The parts of a stream. Raises BadStream unless every message and buffer lies within `block` and unpacks to at most MAX_BYTES."""
+    """The parts of a stream. Raises BadStream unless every message and buffer lies within `block` and unpacks to at most MAX_BYTES,
+    and there are at most MAX_ROWS rows."""
     try:
         return _check(block)
     except struct.error:
@@ -71,6 +75,8 @@ def _check(block: bytes) -> Stream:
         unpacked += _batch(batch, block, body, length)
         rows += batch.number(0, "<q") if head == _BATCH else 0
         plain = plain and head == _BATCH
+        if rows > MAX_ROWS:
+            raise BadStream(f"the block has more than {MAX_ROWS} rows")
         if unpacked > MAX_BYTES:
             raise BadStream(f"the block unpacks to more than {MAX_BYTES} bytes")
     raise BadStream("too many messages")
@@ -135,8 +141,8 @@ def _batch(batch: _Table, block: bytes, body: int, held: int) -> int:
     if not 0 <= batch.number(0, "<q") <= MAX_ROWS:
         raise BadStream(f"a batch has more than {MAX_ROWS} rows")
     nodes, buffers, variadic = batch.numbers(1, 2), batch.numbers(2, 2), batch.numbers(4, 1)
-    if nodes and not 0 <= min(nodes) <= max(nodes) <= MAX_ROWS:
-        raise BadStream(f"a column has more than {MAX_ROWS} values")
+    if nodes and not 0 <= min(nodes) <= max(nodes) <= _MAX_VALUES:
+        raise BadStream(f"a column has more than {_MAX_VALUES} values")
     if not all(0 <= count <= len(buffers) for count in variadic):
         raise BadStream("a column has more buffers than there are")
     unpacked, compressed = 0, batch.has(3)

@@ -17,7 +17,7 @@ from fraud_core.contracts import (
     parse_json,
     write_block,
 )
-from fraud_core.contracts.ipc import BadStream, check_stream
+from fraud_core.contracts.ipc import MAX_ROWS, BadStream, check_stream
 from fraud_core.settings import PACKAGED_CONTRACTS
 
 CONTRACT = load_contracts(PACKAGED_CONTRACTS).transactions
@@ -38,6 +38,18 @@ def test_sound_streams_pass() -> None:
 def test_what_is_no_stream_is_refused(block: bytes) -> None:
     with pytest.raises(BadStream):
         check_stream(block)
+
+
+def test_a_few_bytes_cannot_ask_for_rows_that_fill_the_memory() -> None:
+    """Rows of nothing but nulls take no bytes, and a stream may have any number of batches of them."""
+    whole = pl.DataFrame({"a": pl.repeat(None, MAX_ROWS, eager=True)}).write_ipc_stream(None).getvalue()
+    rows = check_stream(whole)
+    assert rows.rows == MAX_ROWS
+    twice = whole[: rows.end] + whole[rows.schema_end :]
+    assert len(twice) < 10**6
+    with pytest.raises(BadStream, match="more than 1048576 rows"):
+        check_stream(twice)
+    assert parse_block(CONTRACT, twice).found == {0: ("row.unparseable",)}
 
 
 @hypothesis_settings(max_examples=150, deadline=None)
