@@ -323,7 +323,8 @@ class StateCalls:
         if found != self.features.state_hash:
             raise StateError(
                 f"Expected online state {self.features.state_hash} in epoch {epoch} of {self.namespace!r}, found "
-                f"{found or 'none registered'}: the feature declaration changed. Run `spearhead state rebuild`."
+                f"{found or 'none registered'}: the feature declaration changed. Where this process has the older features.yaml, "
+                "start it again with the new one; where the state is the older, run `spearhead state rebuild`."
             )
         return epoch
 

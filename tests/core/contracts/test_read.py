@@ -148,3 +148,11 @@ def test_the_json_schema_accepts_the_example_and_refuses_another_field(transacti
     assert list(validator.iter_errors(example)) == []
     assert list(validator.iter_errors({**example, "unknown": 1}))
     assert list(validator.iter_errors({**example, "device_id": None})) == []
+
+
+def test_the_contract_that_the_documents_show_is_one(tmp_path: Path) -> None:
+    page = Path(__file__).parents[3] / "docs" / "contracts.md"
+    shown = page.read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
+    path = tmp_path / "transactions.odcs.yaml"
+    path.write_text(shown, encoding="utf-8")
+    assert load_contract(path).entities == {"holder": "holder_id"}
