@@ -25,7 +25,7 @@ from fraud_core.platform.state import PlatformState, read_state, remove_state
 from fraud_core.settings import Settings, load_settings
 
 STOP_TIMEOUT_S = 90.0
-START_TIMEOUT_S = 180.0
+START_TIMEOUT_S = 300.0
 EXIT_INTERRUPTED = 130
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]

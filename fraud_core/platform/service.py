@@ -33,7 +33,8 @@ class Service:
     folder: Path | None = None
     """Working folder; None: the supervisor's."""
     depends: tuple[str, ...] = ()
-    start_timeout_s: float = 90.0
+    start_timeout_s: float = 240.0
+    """Long, for one that ends instead is noticed at once: a first start on a busy machine compiles for minutes."""
     stop_timeout_s: float = 10.0
     farewell: Farewell | None = None
     """Called before it is ended, while what it depends on still runs and what depends on it does not."""
