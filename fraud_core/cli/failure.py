@@ -21,6 +21,8 @@ def explain(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         where = f" while writing {error.filename}" if error.filename else ""
         return f"The disk is full{where}. Free some space, then run the command again; nothing that was committed is lost."
+    if isinstance(error, OSError) and error.errno == errno.EROFS:
+        return f"{error.filename} lies on a read-only file system. Mount it for writing, or choose another place (SPEARHEAD_HOME)."
     if isinstance(error, PermissionError):
         return f"No permission for {error.filename}. Give this user access to it, or choose another place (SPEARHEAD_HOME)."
     if _is_redis_connection_error(error):

@@ -12,7 +12,7 @@ from fraud_core.addresses import redacted
 from fraud_core.cli.discovery import offered_commands
 from fraud_core.errors import ContractError, PlatformError, SettingsError
 from fraud_core.platform.checks import Check
-from fraud_core.platform.ports import describe_holder, is_free
+from fraud_core.platform.ports import choose_free_ports, describe_holder, is_free
 from fraud_core.platform.services import local_services
 from fraud_core.platform.state import read_state
 from fraud_core.platform.triton import starts_triton, triton_problem
@@ -148,7 +148,7 @@ def check_ports(settings: Settings) -> Iterable[Check]:
         yield Check("ports", True, "held by the platform that runs")
         return
     try:
-        services = local_services(settings, offered_commands())
+        services = local_services(choose_free_ports(settings), offered_commands())
     except PlatformError:
         return  # what is wrong is said by the check of what is wrong
     taken = []

@@ -36,6 +36,10 @@ def fill_disk() -> None:
     raise OSError(28, "No space left on device", "/data/part-0.parquet")
 
 
+def write_to_a_read_only_volume() -> None:
+    raise OSError(30, "Read-only file system", "/mnt/home/logs")
+
+
 def prove() -> None:
     Console().print("✓ Nothing is lost.")
 
@@ -108,6 +112,7 @@ def test_a_command_that_cannot_be_imported_stays_listed_and_says_why(monkeypatch
         ("refuse_lake", ["error: The lake was expected to be writable; it is not. Mount it."]),
         ("reach_redis", ["Redis does not answer", "SPEARHEAD_REDIS_URL", "spearhead up"]),
         ("fill_disk", ["disk is full", "/data/part-0.parquet"]),
+        ("write_to_a_read_only_volume", ["/mnt/home/logs lies on a read-only file system", "SPEARHEAD_HOME"]),
         ("stumble", ["Unexpected ZeroDivisionError: by zero", "--debug"]),
     ],
 )

@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from fraud_core.platform.checks import Check, run_checks
-from fraud_core.platform.own_checks import check_contracts, check_lake, check_redis, check_settings
+from fraud_core.platform.own_checks import (
+    check_contracts,
+    check_lake,
+    check_ports,
+    check_redis,
+    check_settings,
+)
 from fraud_core.platform.process import marked
 from fraud_core.platform.state import read_state
 from fraud_core.settings import Settings, load_settings
@@ -121,6 +127,11 @@ def test_an_unmounted_lake_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "lake").mkdir()
     (tmp_path / "lake" / "MOUNTED").touch()
     assert all(check.ok for check in check_lake(settings))
+
+
+def test_ports_that_are_left_to_the_start_are_no_failure(tmp_path: Path) -> None:
+    ports = {name: 0 for name in Settings.model_fields if name.endswith("_port")}
+    assert only(check_ports(load_settings(_env_file=None, home=tmp_path, **ports)), "ports").ok
 
 
 def test_the_packaged_contracts_are_healthy(tmp_path: Path) -> None:
