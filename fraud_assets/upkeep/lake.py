@@ -1,7 +1,8 @@
 """One pass over the lake: what is too old leaves, then every table is compacted, vacuumed and its log cut."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -71,30 +72,32 @@ def keep_lake(
     return result
 
 
+@contextmanager
+def _noted(result: LakeUpkeep) -> Iterator[None]:
+    try:
+        yield
+    except LakeError as error:
+        _LOG.error("%s", error)
+        result.problems.append(str(error))
+
+
 def _retain(settings: Settings, lake: Lake, names: Sequence[str], result: LakeUpkeep) -> None:
+    """What one table refuses is its problem, and the others' retention goes on."""
     contracts = load_contracts(settings.contracts)
-    if LEDGER in names or DATA_QUALITY in names or any(quarantine_of(stream) in names for stream in STREAMS):
-        record_results(lake)  # they are derived from what is about to go
     days = {
         TRANSACTIONS: _checked_days(settings, contracts),
         DECISIONS: settings.retain_decisions_days,
     }
-    for name, keep in days.items():
-        if keep and name in names:
-            event_id = contracts.for_stream(name).event_id
-            gone = retire_old_days(lake, name, day="event_date", event_id=event_id, keep_days=keep)
-            result.retired |= {name: gone} if gone else {}
-    for name in map(quarantine_of, STREAMS):
-        if settings.retain_quarantine_days and name in names:
-            gone = retire_old_days(
-                lake,
-                name,
-                day="quarantine_date",
-                event_id="event_id",
-                keep_days=settings.retain_quarantine_days,
-                aged_by="judged_at",
-            )
-            result.retired |= {name: gone} if gone else {}
+    derived = (
+        LEDGER in names or DATA_QUALITY in names or any(quarantine_of(each) in names for each in STREAMS)
+    )
+    if derived:
+        before = len(result.problems)
+        with _noted(result):
+            record_results(lake)  # they are derived from what is about to go
+        if len(result.problems) > before:
+            return
+    _retire(settings, lake, names, contracts, days, result)
     if settings.retain_transactions_days and FEATURES in names:
         _remove(lake, FEATURES, "event_date", settings.retain_transactions_days, result)
     for name in (SNAPSHOTS, SNAPSHOT_PARTS):
@@ -103,12 +106,43 @@ def _retain(settings: Settings, lake: Lake, names: Sequence[str], result: LakeUp
     if settings.retain_quality_days and DATA_QUALITY in names:
         _remove(lake, DATA_QUALITY, "judged_at", settings.retain_quality_days, result)
     if settings.retain_ledger_days and LEDGER in names:
-        result.ledger_rows = join_old_ranges(lake, settings.retain_ledger_days)
+        with _noted(result):
+            result.ledger_rows = join_old_ranges(lake, settings.retain_ledger_days)
     if settings.retain_training_sets_days and any(name.startswith(f"{TRAINING_SETS}/") for name in names):
         keep_for = timedelta(days=settings.retain_training_sets_days)
-        result.training_sets_removed = [
-            name for name in remove_unused(lake, settings.bundles_path, keep_for) if name in names
-        ]
+        with _noted(result):
+            result.training_sets_removed = [
+                name for name in remove_unused(lake, settings.bundles_path, keep_for) if name in names
+            ]
+
+
+def _retire(  # noqa: PLR0917
+    settings: Settings,
+    lake: Lake,
+    names: Sequence[str],
+    contracts: Contracts,
+    days: dict[str, int],
+    result: LakeUpkeep,
+) -> None:
+    """Remove the old days of what the proof of ingestion counts, table by table."""
+    for name, keep in days.items():
+        if keep and name in names:
+            event_id = contracts.for_stream(name).event_id
+            with _noted(result):
+                gone = retire_old_days(lake, name, day="event_date", event_id=event_id, keep_days=keep)
+                result.retired |= {name: gone} if gone else {}
+    for name in map(quarantine_of, STREAMS):
+        if settings.retain_quarantine_days and name in names:
+            with _noted(result):
+                gone = retire_old_days(
+                    lake,
+                    name,
+                    day="quarantine_date",
+                    event_id="event_id",
+                    keep_days=settings.retain_quarantine_days,
+                    aged_by="judged_at",
+                )
+                result.retired |= {name: gone} if gone else {}
 
 
 def _checked_days(settings: Settings, contracts: Contracts) -> int:

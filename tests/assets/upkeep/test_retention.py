@@ -21,6 +21,7 @@ from fraud_assets.lake import LEDGER, open_lake
 from fraud_assets.lake.files import prune_log, table_names
 from fraud_assets.lake.upkeep import compact
 from fraud_assets.upkeep import keep_lake, run_storage
+from fraud_assets.upkeep import lake as upkeep
 from fraud_assets.upkeep.run_storage import purge_runs
 from fraud_assets.upkeep.training_sets import remove_unused
 from fraud_core.errors import CommitRefused, LakeError, SettingsError
@@ -222,6 +223,25 @@ def test_what_the_store_does_not_let_go_is_a_problem_of_its_table_and_stops_no_o
     assert [done.after.rows for done in refused.tables] == [1]
     done = keep_lake(settings.changed(retain_transactions_days=1000), lake)
     assert (done.problems, done.retired) == ([], {FEATURES: 1})
+
+
+def test_a_table_whose_old_days_cannot_go_ends_nobody_elses_retention(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = open_lake(settings)
+    old = pl.DataFrame({"id": ["p1"], "event_date": [date(2020, 1, 1)]})
+    for name in ("decisions", FEATURES):
+        lake.create(name, old.schema, ["event_date"])
+        lake.append(lake.table(name), old)
+
+    def fails(_lake: object, name: str, **_: object) -> int:
+        raise LakeError(f"The store refuses {name}.")
+
+    monkeypatch.setattr(upkeep, "retire_old_days", fails)
+    done = keep_lake(settings.changed(retain_transactions_days=1000, retain_decisions_days=1000), lake)
+    assert done.problems == ["The store refuses decisions."]
+    assert done.retired == {FEATURES: 1}
+    assert [table.table for table in done.tables] == ["decisions", FEATURES]
 
 
 def test_transactions_are_kept_for_as_long_as_features_look_back(judged: Settings) -> None:
