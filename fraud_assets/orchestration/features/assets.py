@@ -15,7 +15,7 @@ from fraud_assets.orchestration.resources import Platform
     deps=["transactions", "labels"],
     **DAILY,
     pool="features",
-    code_version="2",
+    code_version="3",
     freshness_policy=dg.FreshnessPolicy.time_window(
         fail_window=timedelta(hours=26), warn_window=timedelta(hours=2)
     ),

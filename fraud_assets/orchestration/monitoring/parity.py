@@ -18,7 +18,7 @@ from fraud_assets.orchestration.resources import Platform
     group_name="monitoring",
     kinds={"polars"},
     owners=OWNERS,
-    code_version="1",
+    code_version="2",
     freshness_policy=dg.FreshnessPolicy.time_window(
         fail_window=timedelta(hours=26), warn_window=timedelta(hours=4)
     ),

@@ -51,7 +51,7 @@ class TrainingSetConfig(dg.Config):
     group_name="training",
     kinds={"polars", "deltalake"},
     owners=OWNERS,
-    code_version="1",
+    code_version="2",
     freshness_policy=WEEKLY,
     io_manager_key="handles",
     description=(
