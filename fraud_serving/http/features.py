@@ -33,6 +33,11 @@ async def read_features(runtime: Runtime, request: Request) -> Response:
     if len(id.encode()) > MAX_ID_BYTES:
         words = f"Expected an entity id of at most {MAX_ID_BYTES} bytes, found {len(id.encode())}."
         return respond(problem("id-too-long", words, trace_id))
+    asked = request.query_params.multi_items()
+    if [name for name, _ in asked] not in ([], ["as_of"]):
+        names = ", ".join(sorted({name[:64] for name, _ in asked}))
+        words = f"Expected no parameter but as_of, once; found {len(asked)}: {names}."
+        return respond(problem("invalid-moment", words, trace_id))
     try:
         as_of_ms = moment_ms(request.query_params.get("as_of", CLOCK))
     except StateError as error:

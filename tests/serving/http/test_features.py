@@ -83,6 +83,8 @@ def test_an_id_may_hold_whatever_a_contract_allows(serving: Settings) -> None:
         ("/v1/features/account/x?as_of=tomorrow", 422, "invalid-moment", "clock, now"),
         ("/v1/features/account/x?as_of=9999999", 422, "invalid-moment", "clock, now"),
         ("/v1/features/account/x?as_of=2026-09-01T12:00:00+02:00", 422, "invalid-moment", "%2B"),
+        ("/v1/features/account/x?asof=now", 422, "invalid-moment", "found 1: asof"),
+        ("/v1/features/account/x?as_of=now&as_of=clock", 422, "invalid-moment", "found 2: as_of"),
         ("/v1/features/account/x?as_of=1969-07-20", 422, "invalid-moment", "after 1970"),
         ("/v1/features/account/", 404, "not-found", "/v1/features/account/<id>"),
     ],
