@@ -153,7 +153,7 @@ class _Reader:
             except ValueError as error:
                 raise self.document.error(
                     (*where, "implementation"),
-                    expected="a comparison of fields (see fraud_core/contracts/rule_parser.py)",
+                    expected="a comparison of fields (docs/contracts.md has the words)",
                     found=f"{text!r}: {error}",
                     todo="Correct the expression.",
                 ) from None
