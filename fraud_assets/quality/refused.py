@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import polars as pl
 
@@ -10,6 +11,8 @@ from fraud_core.contracts import UNREADABLE, Contract, parse_json
 from fraud_core.errors import SpearheadError
 
 Unseal = Callable[[bytes], bytes]
+MOST_BYTES: Final = 256 << 20
+"""Of refused events that are read: rows alone would be no bound, for one may have megabytes."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,14 @@ class Refused:
 
 
 def read_refused(contract: Contract, quarantined: pl.LazyFrame, unseal: Unseal, limit: int) -> Refused:
-    """Count all violations of a quarantine table, and read the first `limit`; `unseal` gives bytes back or raises
-    SpearheadError."""
+    """Count all violations of a quarantine table, and read the first `limit`, or fewer where they are large; `unseal` gives bytes
+    back or raises SpearheadError."""
     columns = quarantined.collect_schema().names()
     found = quarantined.filter(pl.col("kind") == "violation") if "kind" in columns else quarantined
     violations = found.select(name for name in ("reasons", "known_at") if name in columns).collect()
+    if "payload" in columns:
+        size = pl.col("payload").bin.size().fill_null(0).cast(pl.Int64).cum_sum()
+        limit = int(found.head(limit).select((size <= MOST_BYTES).sum()).collect().item())
     read = found.head(limit).collect()
     payloads = [_open(payload, unseal) for payload in _column(read, "payload")]
     reasons: list[list[str]] = read["reasons"].to_list()

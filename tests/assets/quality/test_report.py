@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fraud_assets.quality import ReportResult, build_report, write_index
+from fraud_assets.quality import ReportResult, build_report, refused, write_index
 from fraud_assets.quality.cli import place_of_all
 from fraud_core.contracts import Contract, judge, load_contracts, parse_json
 from fraud_core.errors import LakeError
@@ -125,6 +125,16 @@ def test_many_rows_are_sampled_and_the_page_says_so(contract: Contract, tmp_path
     result, page = report(contract, tmp_path, [{}] * 50, max_rows=10)
     assert result.admitted == 50
     assert "sampled evenly (10 of 50)" in page
+
+
+def test_large_refused_events_are_counted_and_only_some_are_read(
+    contract: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, quarantined = split(contract, [{"colour": "red"}] * 20)
+    monkeypatch.setattr(refused, "MOST_BYTES", 3 * len(quarantined["payload"][0]))
+    found = refused.read_refused(contract, quarantined.lazy(), bytes, 200)
+    assert (found.count, found.typed.height) == (20, 3)
+    assert found.counts == {"row.unknown_field": 20}
 
 
 def test_the_index_lists_reports_newest_first(contract: Contract, tmp_path: Path) -> None:
