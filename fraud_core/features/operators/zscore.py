@@ -9,14 +9,11 @@ def _compile(ask: Ask) -> Compiled:
     rule = ask.entity()
     window = ask.duration("window", rule)
     of = ask.summed()
-    where = None
-    past = True
-    columns: list[Column | None] = [
-        held(rule, kind, window, of, where)
+    columns: list[Column] = [
+        held(rule, kind, window, of)
         for kind in (SlotKind.SUM, SlotKind.FILLED, SlotKind.SQUARES_HIGH, SlotKind.SQUARES_LOW)
     ]
-    columns.append(of if past else None)
-    node = Node(Op.ZSCORE, tuple(columns), (1.0,), (clock_of(rule), of))
+    node = Node(Op.ZSCORE, (*columns, of), (1.0,), (clock_of(rule), of))
     words = (
         f"{of.field} of this event less the mean of the {rule.name}'s earlier ones in the last {spell_duration(window)}, "
         "in standard deviations (of at least one unit); absent below two earlier values"
