@@ -96,13 +96,18 @@ def ingest(
     reporter = Reporter(context, platform, selected)
     # A signal ends the plan in hand, then the run: stopping the platform is no failure.
     with asked_to_stop() as stop:
+
+        def between_plans() -> bool:
+            reporter.report_if_due()
+            return stop()
+
         run_ingest(
             platform.settings,
             streams,
             until=timedelta(seconds=platform.settings.ingest_run_s) if config.drive is Drive.LOOP else "end",
             plans_per_shard=1 if config.drive is Drive.PLAN else None,
             on_commit=reporter.committed,
-            stop=stop,
+            stop=between_plans,
             group=ShardGroup(config.group, config.groups),
         )
         if stop():

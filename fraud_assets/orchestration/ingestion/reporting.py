@@ -20,14 +20,8 @@ REPORT_EVERY_S = 30.0
 class Reporter:
     """Collects commits and reports them at most every REPORT_EVERY_S, so that Dagster's storage stays small."""
 
-    def __init__(
-        self,
-        context: dg.AssetExecutionContext,
-        platform: Platform,
-        selected: set[str],
-        every_s: float = REPORT_EVERY_S,
-    ) -> None:
-        self.context, self.platform, self.selected, self.every_s = context, platform, selected, every_s
+    def __init__(self, context: dg.AssetExecutionContext, platform: Platform, selected: set[str]) -> None:
+        self.context, self.platform, self.selected = context, platform, selected
         self.totals = {stream: IngestTotals() for stream in STREAMS}
         self.ends: dict[str, dict[str, int]] = {stream: {} for stream in STREAMS}
         self.last_append: dict[str, datetime] = {}
@@ -52,7 +46,11 @@ class Reporter:
             commit.violations,
             ", finishing what an interrupted run had begun" if commit.resumed else "",
         )
-        if time.monotonic() - self.reported_at >= self.every_s:
+        self.report_if_due()
+
+    def report_if_due(self) -> None:
+        """Report what was not, once it is time; asked between plans, too, so that no commit waits for the next one to be told of."""
+        if self.dirty and time.monotonic() - self.reported_at >= REPORT_EVERY_S:
             self._report()
 
     def _report(self) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from fraud_assets.ingestion import run_ingest, verify
 from fraud_assets.lake import STREAMS, open_lake, quarantine_of
+from fraud_assets.orchestration.ingestion import reporting
 from fraud_assets.orchestration.ingestion.sensors import ingest_job, keep_ingesting
 from fraud_assets.quarantine import Mapping, Selection, discard, find, replay
 from fraud_assets.quarantine.mapping import Step
@@ -213,3 +214,26 @@ def test_a_run_that_is_asked_to_stop_finishes_its_plan_and_succeeds(settings: Se
     assert signal.getsignal(signal.SIGTERM) == before
     run_ingest(settings)
     assert verify(settings).ok
+
+
+def test_what_was_committed_last_is_reported_though_nothing_comes_after_it(
+    settings: Settings, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = produce_past(settings, days=2)
+    sent = sum(chunk.transactions.height for chunk in history.chunks())
+    monkeypatch.setattr(reporting, "REPORT_EVERY_S", 1.0)
+    report, told = reporting.Reporter._report, []
+
+    def until_all_is_told(self: reporting.Reporter) -> None:
+        report(self)
+        told.append(self.totals["transactions"].valid)
+        if told[-1] == sent:
+            os.kill(os.getpid(), signal.SIGTERM)  # the run would go on waiting for more
+
+    monkeypatch.setattr(reporting.Reporter, "_report", until_all_is_told)
+    endless = settings.changed(ingest_run_s=200, plan_max_events=sent // 4, commit_interval_s=0.2)
+    began = time.monotonic()
+    result = run(endless, "ingest_job", config={"ingest": {"config": {"drive": "LOOP"}}})
+    assert result.success, reasons(result)
+    assert told[-1] == sent
+    assert time.monotonic() - began < 180
