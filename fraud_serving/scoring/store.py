@@ -19,9 +19,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from fraud_core.errors import LogError, StateError, StateLost
 from fraud_core.features import Applied, AsyncOnlineState, EntityFeatures
@@ -29,6 +27,7 @@ from fraud_core.features.server import ServerFacts
 from fraud_core.features.wire import Command, exchange_async
 from fraud_serving.models.breaker import Breaker
 from fraud_serving.scoring import metrics
+from fraud_serving.scoring.applying import apply_each, refused_alone
 from fraud_serving.scoring.claims import SCRIPTS, Claim, Claims, Standing
 from fraud_serving.scoring.flip import FENCE_POLL_S, Flip
 from fraud_serving.scoring.staging import Elsewhere, Staging, staged_by_us
@@ -43,7 +42,6 @@ from fraud_serving.scoring.unavailable import (
     StoreUnavailable,
     left,
     not_asked,
-    refused_alone,
     too_slow,
 )
 from fraud_serving.scoring.watch import StateWatch
@@ -189,7 +187,8 @@ class Store:
             if not self._watch.has_state:
                 raise self._watch.no_state()
             await self._flip.wait(time.monotonic() + left(deadline) * FLIP_SHARE)
-            task = self._going_on(self._apply([(each.event, each.event_id) for each in submissions]))
+            events = [(each.event, each.event_id) for each in submissions]
+            task = self._going_on(apply_each(self._state, self._watch, events))
             done, _ = await asyncio.wait({task}, timeout=left(deadline) * SHARE)
             return refused_alone(task.result()) if done else too_slow(pending=task)
         except StoreUnavailable as error:
@@ -199,21 +198,6 @@ class Store:
             return StoreUnavailable(STATE_LOST, str(error))
         except (StateError, RedisError) as error:
             return StoreUnavailable(STATE_UNAVAILABLE, str(error))
-
-    async def _apply(self, events: Sequence[tuple[dict[str, Any], str]]) -> list[Applied | StateError]:
-        """Apply events; asked a second time when the first answer was lost, for the update may have been made.
-
-        An entity whose first update this is had no state, and what is evicted has none: that is looked into before it is believed.
-        """
-        try:
-            applied = await self._state.apply_each(events)
-        except StateError as error:
-            if not isinstance(error.__cause__, (RedisConnectionError, RedisTimeoutError)):
-                raise
-            applied = await self._state.apply_each(events)
-        if any(isinstance(each, Applied) and 1 in each.seqs.values() for each in applied):
-            await self._watch.demand_unevicted()
-        return applied
 
     async def read(self, entity: str, id: str, as_of_ms: int) -> EntityFeatures:
         """The features of one entity, see AsyncOnlineState.read. Raises StateError."""
@@ -345,9 +329,8 @@ class Store:
     async def _send(self, commands: Sequence[Command]) -> list[Any]:
         try:
             replies = await exchange_async(self._client, commands)
-            if any(
-                isinstance(reply, NoScriptError) for reply in replies
-            ):  # Redis was restarted without its file
+            # As where Redis was restarted without its file.
+            if any(isinstance(reply, NoScriptError) for reply in replies):
                 await self._load_scripts()
                 replies = await exchange_async(self._client, commands)
         except RedisError as error:

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
 from typing import Final
 
 from fraud_core.errors import StateError
@@ -40,17 +39,6 @@ def too_slow(code: str = REDIS_UNREACHABLE, pending: Pending | None = None) -> S
 def not_asked() -> StoreUnavailable:
     """The breaker is open."""
     return StoreUnavailable(REDIS_UNREACHABLE, "Redis did not answer lately and is not asked now.")
-
-
-def refused_alone(found: Sequence[Applied | StateError]) -> list[Applied | StoreUnavailable]:
-    """The answers of a batch, with an event's error as what is said of it. Raises the error when no event has an answer."""
-    errors = [each for each in found if isinstance(each, StateError)]
-    if errors and len(errors) == len(found):
-        raise errors[0]
-    return [
-        StoreUnavailable(STATE_UNAVAILABLE, str(each)) if isinstance(each, StateError) else each
-        for each in found
-    ]
 
 
 def left(deadline: float) -> float:

@@ -119,26 +119,30 @@ def test_in_a_batch_a_payment_that_the_state_refuses_leaves_the_others_their_fea
     assert [bool(record["vector"]) for record in decisions(serving)] == [False, True, True]
 
 
+@pytest.mark.parametrize("of_all", [True, False], ids=["one server", "one server of a cluster"])
 def test_an_update_whose_answer_was_lost_is_asked_for_again_and_counted_once(
-    serving: Settings, with_runtime: Any
+    serving: Settings, with_runtime: Any, *, of_all: bool
 ) -> None:
     async def body(runtime: Runtime) -> None:
         apply_each, lost = runtime.state.apply_each, []
 
         async def losing_the_first(events: Any) -> Any:
             answers = await apply_each(events)
-            if not lost:
-                lost.append(answers)
-                raise unreachable(redis.TimeoutError("the answer is lost"))
-            return answers
+            if lost:
+                return answers
+            lost.append(answers)
+            error = unreachable(redis.TimeoutError("the answer is lost"))
+            if of_all:
+                raise error
+            return [error, *answers[1:]]
 
         runtime.state.apply_each = losing_the_first  # type: ignore[method-assign]  # stands in for one failure
-        [outcome] = await score(runtime, event())
+        outcomes = await score(runtime, event(), event())
         assert lost
-        assert json.loads(outcome.content)["fallback_reason"] is None
+        assert [json.loads(outcome.content)["fallback_reason"] for outcome in outcomes] == [None, None]
 
     with_runtime(serving, body)
-    assert [record["seqs"]["account"] for record in decisions(serving)] == [1]
+    assert all(record["seqs"]["account"] == place for place, record in enumerate(decisions(serving), 1))
 
 
 def test_an_id_twice_in_one_call_is_scored_once(serving: Settings, with_runtime: Any) -> None:
