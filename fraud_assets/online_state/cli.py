@@ -36,6 +36,13 @@ def rebuild_command(
         typer.Option(help="Keys written a second at most. Default: SPEARHEAD_STATE_REBUILD_RATE.", min=0),
     ] = 0.0,
     reason: Annotated[str, typer.Option(help="Why, for the history of rebuilds.")] = "asked for by command",
+    without_model: Annotated[
+        bool,
+        typer.Option(
+            "--without-model",
+            help="Also where the declaration lacks features of the live model: payments are decided without one until another is released.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make the state anew from the lake into a new epoch, and make that current, while payments are scored.
@@ -58,6 +65,7 @@ def rebuild_command(
                 features,
                 rate=rate or settings.state_rebuild_rate,
                 reason=reason,
+                without_model=without_model,
                 on_step=on_step,
             )
     finally:

@@ -19,6 +19,7 @@ from fraud_assets.features.spill import Room
 from fraud_assets.ingestion.failpoint import STATE_FAILPOINTS, Failpoint, armed
 from fraud_assets.lake import Lake
 from fraud_assets.online_state.build import OnStep, Pace, StateBuild, unseen
+from fraud_assets.online_state.champion import refuse_to_orphan
 from fraud_assets.online_state.epochs import Handed, epoch_registry, record_epoch, record_rebuild
 from fraud_assets.online_state.follower import Follower
 from fraud_assets.online_state.gathering import gather
@@ -57,6 +58,7 @@ def rebuild_state(
     *,
     rate: float = 0.0,
     reason: str = "asked for",
+    without_model: bool = False,
     on_step: OnStep | None = None,
     failpoint: Failpoint | None = None,
 ) -> StateBuild:
@@ -64,7 +66,8 @@ def rebuild_state(
 
     Scoring goes on meanwhile; while the new epoch takes over, for `state_fence_s` at most, payments wait or take the
     failure ladder. `rate`: keys written a second, 0 for as many as possible. Raises StateError when Redis cannot be
-    reached, another rebuild is under way, or the fence was too short; the present epoch then stays.
+    reached, another rebuild is under way, the fence was too short, or the live model would be out of service (unless
+    `without_model` allows that); the present epoch then stays.
     """
     with state_client(
         settings, "The rebuild stopped, the old state stands; run again, it goes on where it was"
@@ -74,6 +77,8 @@ def rebuild_state(
         work.failpoint = failpoint or armed(settings.failpoint, STATE_FAILPOINTS)
         with work.lease.held():
             work.failpoint("state_leased")
+            if not without_model:
+                refuse_to_orphan(settings, client, work.state, features)
             return work.run(reason)
 
 

@@ -6,6 +6,7 @@ digits, so a manifest that was edited by hand no longer fits its own name.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -76,6 +77,14 @@ class Manifest(_Record):
         digest = listed.computed_digest()
         version = f"m-{self.created_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{digest[:8]}"
         return listed.model_copy(update={"model_version": version, "digest": digest})
+
+    def unmet(self, hashes: Mapping[str, str]) -> tuple[list[str], list[str]]:
+        """Features of the model that a feature set lacks, and those that it defines otherwise; `hashes` are the set's, by name."""
+        missing = [name for name in self.features if name not in hashes]
+        changed = [
+            name for name in self.features if name in hashes and hashes[name] != self.feature_hashes.get(name)
+        ]
+        return missing, changed
 
     def to_json(self) -> bytes:
         """Readable JSON, the same bytes for the same manifest."""

@@ -52,13 +52,7 @@ def prepare(bundle: Bundle, features: Features) -> LoadedModel:
 
     Raises BundleError when the set does not provide every feature with the very definition that the model learned.
     """
-    wanted = bundle.manifest.feature_hashes
-    missing = [name for name in bundle.manifest.features if name not in features.hashes]
-    changed = [
-        name
-        for name in bundle.manifest.features
-        if name not in missing and features.hashes[name] != wanted.get(name)
-    ]
+    missing, changed = bundle.manifest.unmet(features.hashes)
     if missing or changed:
         raise BundleError(
             f"{bundle.version} cannot be served with the active feature set: "
