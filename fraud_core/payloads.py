@@ -52,7 +52,7 @@ class Payloads(Sequence[bytes]):
     def __eq__(self, other: object) -> bool:
         return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # so Python marks what has no hash
 
     def take(self, rows: NDArray[np.int64]) -> "Payloads":
         """Only these rows, in this order, over the same buffer."""

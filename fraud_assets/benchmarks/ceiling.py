@@ -31,7 +31,7 @@ def read_to_end(host: str, port: int, key: str, schema: Mapping[str, pl.DataType
             reply: Any = False
             while reply is False:
                 received = connection.recv_into(buffer)
-                reader.feed(buffer, 0, received)  # type: ignore[arg-type]
+                reader.feed(buffer, 0, received)  # type: ignore[arg-type]  # hiredis takes any buffer, its stubs know bytes
                 reply = reader.gets()
             if not reply:
                 return events

@@ -129,7 +129,7 @@ def _power_of_two(least: int) -> int:
 def _fetch_soon(_typing, array, at):  # type: ignore[no-untyped-def]  # noqa: ARG001 (numba)
     """Ask memory for an item of an array that will be looked at soon."""
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]  # numba has types of its own
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
         number, address = ir.IntType(32), ir.IntType(8).as_pointer()
         shape = ir.FunctionType(ir.VoidType(), (address, number, number, number))
@@ -152,7 +152,7 @@ def _judge(  # type: ignore[no-untyped-def]  # noqa: C901, PLR0917 (numba)
     count = len(first)
     for row in range(count):
         if row + _AHEAD < count:
-            _fetch_soon(slots, 2 * np.int64(first[row + _AHEAD] & mask))  # type: ignore[call-arg]
+            _fetch_soon(slots, 2 * np.int64(first[row + _AHEAD] & mask))  # type: ignore[call-arg]  # numba adds its context itself
         if not candidates[row]:
             verdicts[row] = NOT_JUDGED
             continue
@@ -196,13 +196,13 @@ def _judge(  # type: ignore[no-untyped-def]  # noqa: C901, PLR0917 (numba)
 
 
 @numba.njit(cache=True, nogil=True)
-def _lay_out(ring, slots, low, following):  # type: ignore[no-untyped-def]
+def _lay_out(ring, slots, low, following):  # type: ignore[no-untyped-def]  # numba has types of its own
     mask = np.uint64(len(slots) // 2 - 1)
     one = np.uint64(1)
     for number in range(low, following):
         if number + _AHEAD < following:
             later = ring[(number + _AHEAD) % len(ring), 0]
-            _fetch_soon(slots, 2 * np.int64(later & mask))  # type: ignore[call-arg]
+            _fetch_soon(slots, 2 * np.int64(later & mask))  # type: ignore[call-arg]  # numba adds its context itself
         key = ring[number % len(ring), 0]
         slot = key & mask
         while slots[2 * np.int64(slot) + 1] != _FREE:

@@ -61,14 +61,10 @@ def keep_lake(
     for name in chosen:
         if name in result.training_sets_removed:
             continue
-        try:
+        with _noted(result):
             done = keep_up(lake, name, vacuum_after_h=settings.vacuum_after_h, dry_run=dry_run)
-        except LakeError as error:
-            _LOG.error("%s", error)
-            result.problems.append(str(error))
-            continue
-        result.tables.append(done)
-        report(done)
+            result.tables.append(done)
+            report(done)
     return result
 
 
@@ -84,10 +80,6 @@ def _noted(result: LakeUpkeep) -> Iterator[None]:
 def _retain(settings: Settings, lake: Lake, names: Sequence[str], result: LakeUpkeep) -> None:
     """What one table refuses is its problem, and the others' retention goes on."""
     contracts = load_contracts(settings.contracts)
-    days = {
-        TRANSACTIONS: _checked_days(settings, contracts),
-        DECISIONS: settings.retain_decisions_days,
-    }
     derived = (
         LEDGER in names or DATA_QUALITY in names or any(quarantine_of(each) in names for each in STREAMS)
     )
@@ -97,7 +89,7 @@ def _retain(settings: Settings, lake: Lake, names: Sequence[str], result: LakeUp
             record_results(lake)  # they are derived from what is about to go
         if len(result.problems) > before:
             return
-    _retire(settings, lake, names, contracts, days, result)
+    _retire(settings, lake, names, contracts, result)
     if settings.retain_transactions_days and FEATURES in names:
         _remove(lake, FEATURES, "event_date", settings.retain_transactions_days, result)
     for name in (SNAPSHOTS, SNAPSHOT_PARTS):
@@ -116,15 +108,14 @@ def _retain(settings: Settings, lake: Lake, names: Sequence[str], result: LakeUp
             ]
 
 
-def _retire(  # noqa: PLR0917
-    settings: Settings,
-    lake: Lake,
-    names: Sequence[str],
-    contracts: Contracts,
-    days: dict[str, int],
-    result: LakeUpkeep,
+def _retire(
+    settings: Settings, lake: Lake, names: Sequence[str], contracts: Contracts, result: LakeUpkeep
 ) -> None:
     """Remove the old days of what the proof of ingestion counts, table by table."""
+    days = {
+        TRANSACTIONS: _checked_days(settings, contracts),
+        DECISIONS: settings.retain_decisions_days,
+    }
     for name, keep in days.items():
         if keep and name in names:
             event_id = contracts.for_stream(name).event_id

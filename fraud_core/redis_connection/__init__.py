@@ -18,16 +18,16 @@ def connect_redis(url: str, **options: Any) -> "redis.Redis":
     Of a cluster it is a `RedisCluster`, which asks the nodes at once: raises RedisError when none answers.
     """
     if (cluster := cluster_address(url)) is not None:
-        nodes: list[Any] = [ClusterNode(*node) for node in cluster.nodes]  # type: ignore[no-untyped-call]
+        nodes: list[Any] = [ClusterNode(*node) for node in cluster.nodes]  # type: ignore[no-untyped-call]  # redis-py has no types here
         try:
             connected: Any = RedisCluster(startup_nodes=nodes, **cluster.options, **options)
         except redis.RedisClusterException as error:  # no RedisError, as everything else is
             raise redis.ConnectionError(_reason(error)) from error
-        return connected  # type: ignore[no-any-return]
+        return connected  # type: ignore[no-any-return]  # redis-py has no types here
     address = sentinel_address(url)
     if address is None:
         return redis.Redis.from_url(url, **options)
-    sentinels: Any = redis.Sentinel(  # type: ignore[no-untyped-call]
+    sentinels: Any = redis.Sentinel(  # type: ignore[no-untyped-call]  # redis-py has no types here
         address.sentinels, ssl=address.tls, **address.tls_options, **_patience(options)
     )
     client: redis.Redis = sentinels.master_for(address.master, **address.options, **options)
@@ -44,11 +44,11 @@ def connect_redis_async(url: str, **options: Any) -> "redis.asyncio.Redis":
             )
         nodes = [AsyncClusterNode(*node) for node in cluster.nodes]
         connected: Any = AsyncRedisCluster(startup_nodes=nodes, **cluster.options, **options)
-        return connected  # type: ignore[no-any-return]
+        return connected  # type: ignore[no-any-return]  # redis-py has no types here
     address = sentinel_address(url)
     if address is None:
         return redis.asyncio.Redis.from_url(url, **options)
-    sentinels: Any = redis.asyncio.Sentinel(  # type: ignore[no-untyped-call]
+    sentinels: Any = redis.asyncio.Sentinel(  # type: ignore[no-untyped-call]  # redis-py has no types here
         list(address.sentinels), ssl=address.tls, **address.tls_options, **_patience(options)
     )
     client: redis.asyncio.Redis = sentinels.master_for(address.master, **address.options, **options)

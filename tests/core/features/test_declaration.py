@@ -141,13 +141,13 @@ def test_a_file_that_is_no_declaration_at_all_is_named_with_its_line(
     path = tmp_path / "features.yaml"
     path.write_bytes(content)
     with pytest.raises(FeatureError) as caught:
-        load_features(path, None)  # type: ignore[arg-type]
+        load_features(path, None)  # type: ignore[arg-type]  # it fails before a contract is asked
     assert message in str(caught.value)
 
 
 def test_a_missing_file_says_where_it_was_expected(tmp_path: Path) -> None:
     with pytest.raises(FeatureError, match=r"features\.yaml: a feature declaration was expected here"):
-        load_features(tmp_path / "features.yaml", None)  # type: ignore[arg-type]
+        load_features(tmp_path / "features.yaml", None)  # type: ignore[arg-type]  # it fails before a contract is asked
 
 
 def test_amounts_in_several_currencies_are_not_added(tmp_path: Path) -> None:

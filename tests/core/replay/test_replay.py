@@ -62,7 +62,7 @@ def replay(
     log = open_log(settings)
     frame = open_source(path)
     mapping = load_mapping(contracts, list(frame.collect_schema()))
-    job = Replay(log, contracts, mapping, pace=pace or Pace(), **options)  # type: ignore[arg-type]
+    job = Replay(log, contracts, mapping, pace=pace or Pace(), **options)  # type: ignore[arg-type]  # given by name
     job.run(Source(frame, contracts, mapping))
     log.close()
     return job

@@ -3,11 +3,13 @@
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 from fraud_core.cli import app
@@ -16,17 +18,18 @@ from fraud_core.log.manifest import Manifest
 from fraud_core.log.redis_streams import RedisLog
 from fraud_core.settings import Settings
 
+Run = Callable[..., Result]
 SMALL = ["--accounts", "200", "--merchants", "160"]
 
 
 @pytest.fixture
-def run(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+def run(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("SPEARHEAD_REDIS_URL", settings.redis_url)
     monkeypatch.setenv("SPEARHEAD_HOME", str(tmp_path / "home"))
     return lambda *arguments: CliRunner().invoke(app, ["produce", *arguments])
 
 
-def test_a_past_and_a_present_are_sent_and_witnessed(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_past_and_a_present_are_sent_and_witnessed(run: Run, tmp_path: Path) -> None:
     truth = tmp_path / "truth.parquet"
     result = run(
         *SMALL, "--history", "20d", "--events", "3000", "--faults", "0.02", "--fraud", "0.02", "--rate", "400",
@@ -57,13 +60,13 @@ def test_a_past_and_a_present_are_sent_and_witnessed(run, tmp_path: Path) -> Non
         (["--history", "1d", "--faults", "2"], "between 0 and 0.5"),
     ],
 )
-def test_a_wrong_option_is_explained(run, arguments: list[str], message: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_wrong_option_is_explained(run: Run, arguments: list[str], message: str) -> None:
     result = run(*arguments)
     assert result.exit_code == 1
     assert message in " ".join(result.output.split())
 
 
-def test_a_foreign_contract_is_pointed_to_replay(run, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_foreign_contract_is_pointed_to_replay(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPEARHEAD_CONTRACTS", str(Path(__file__).parents[3] / "examples" / "handbook"))
     result = run("--history", "1d")
     assert result.exit_code == 1
@@ -71,8 +74,8 @@ def test_a_foreign_contract_is_pointed_to_replay(run, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("option", ["--manifest", "--ground-truth"])
-def test_a_file_that_cannot_be_written_is_refused_before_anything_is_sent(  # type: ignore[no-untyped-def]
-    run, settings: Settings, tmp_path: Path, option: str
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_sent(
+    run: Run, settings: Settings, tmp_path: Path, option: str
 ) -> None:
     (tmp_path / "file").touch()
     for impossible in (tmp_path / "file" / "below.json", tmp_path):
@@ -87,8 +90,8 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_sent(  # ty
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("form", [("--rate", "2000"), ("--history", "60d")], ids=["live", "past"])
 def test_what_is_sent_when_a_signal_comes_in_the_middle_of_an_append_is_in_the_manifest(
-    run, settings: Settings, monkeypatch: pytest.MonkeyPatch, form: tuple[str, str], number: int
-) -> None:  # type: ignore[no-untyped-def]
+    run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch, form: tuple[str, str], number: int
+) -> None:
     append, appends = RedisLog.append, []
 
     def interrupted(self: RedisLog, *arguments: Any, **options: Any) -> list[int]:

@@ -63,7 +63,7 @@ def test_events_come_in_order_of_arrival_and_none_arrives_after_the_end(quarter:
     rows = transactions(quarter)
     arrival = rows["_virtual_ms"]
     assert arrival.is_sorted()
-    assert int(arrival.max()) < UNTIL_MS  # type: ignore[arg-type]
+    assert int(arrival.max()) < UNTIL_MS  # type: ignore[arg-type]  # of a column of numbers
     delay = arrival.to_numpy() - rows["event_ts"].dt.epoch("ms").to_numpy()
     assert delay.min() >= 0
     assert np.median(delay) < 5_000 < delay.max()
@@ -76,7 +76,7 @@ def test_ids_are_unique(quarter: list[Chunk]) -> None:
 def test_every_scenario_happens_and_fraud_is_rare(quarter: list[Chunk]) -> None:
     rows = transactions(quarter)
     assert set(rows["_scenario"].drop_nulls()) == set(SCENARIOS)
-    assert 0.01 < rows["_scenario"].is_not_null().mean() < 0.03  # type: ignore[operator]
+    assert 0.01 < rows["_scenario"].is_not_null().mean() < 0.03  # type: ignore[operator]  # of a column of numbers
 
 
 def test_only_the_chosen_scenarios_happen() -> None:
@@ -94,18 +94,18 @@ def test_labels_follow_their_payment_and_some_frauds_are_never_reported(quarter:
     labels = pl.concat([chunk.labels for chunk in quarter])
     assert labels["_virtual_ms"].is_sorted()
     assert (labels["reported_at"] > labels["event_ts"]).all()
-    assert int(labels["_virtual_ms"].max()) < UNTIL_MS  # type: ignore[arg-type]
+    assert int(labels["_virtual_ms"].max()) < UNTIL_MS  # type: ignore[arg-type]  # of a column of numbers
     joined = labels.join(rows, on="transaction_id", how="left", suffix="_of_payment")
     assert (joined["event_ts"] == joined["event_ts_of_payment"]).all()
     old = rows.filter(
         pl.col("_scenario").is_not_null() & (pl.col("event_ts").dt.epoch("ms") < UNTIL_MS - 45 * DAY_MS)
     )
     reported = labels.filter("is_fraud")["transaction_id"].implode()
-    assert 0.80 < old["transaction_id"].is_in(reported).mean() < 1.0  # type: ignore[operator]
+    assert 0.80 < old["transaction_id"].is_in(reported).mean() < 1.0  # type: ignore[operator]  # of a column of numbers
     delay = (
         labels.filter("is_fraud")["reported_at"] - labels.filter("is_fraud")["event_ts"]
     ).dt.total_hours() / 24
-    assert 0.5 < delay.median() < 7 < delay.max()  # type: ignore[operator]
+    assert 0.5 < delay.median() < 7 < delay.max()  # type: ignore[operator]  # of a column of numbers
 
 
 def test_cards_of_a_compromised_merchant_were_used_there_before(quarter: list[Chunk]) -> None:
@@ -117,7 +117,7 @@ def test_cards_of_a_compromised_merchant_were_used_there_before(quarter: list[Ch
     before = abused.join(honest, on="account_id").filter(pl.col("event_ts") < pl.col("abused_at"))
     # One merchant stands out: visited before by far more of the victims than any would be by chance.
     share = before.group_by("merchant_id").agg(pl.col("account_id").n_unique()).to_series(1).max()
-    assert share / abused["account_id"].n_unique() > 0.05  # type: ignore[operator]
+    assert share / abused["account_id"].n_unique() > 0.05  # type: ignore[operator]  # of a column of numbers
 
 
 def test_days_have_a_rhythm(quarter: list[Chunk]) -> None:
@@ -141,7 +141,7 @@ def test_an_impossible_world_is_refused_with_what_is_possible(
     change: dict[str, object], message: str
 ) -> None:
     with pytest.raises(SettingsError, match=message):
-        WorldSpec(**change)  # type: ignore[arg-type]
+        WorldSpec(**change)  # type: ignore[arg-type]  # given by name
 
 
 def test_a_history_before_the_world_began_is_refused() -> None:

@@ -26,18 +26,23 @@ pytestmark = pytest.mark.valkey
 PAYMENTS = 12
 
 
+def on_cluster(home: Path, url: str, **more: Any) -> Settings:
+    """Settings of a namespace of its own on the cluster."""
+    return load_settings(
+        _env_file=None,
+        home=home,
+        redis_url=url,
+        namespace=f"n{home.name}",
+        backend="onnxruntime",
+        deadline_ms=20_000,
+        **more,
+    )
+
+
 def test_payments_are_scored_once_and_logged_across_the_shards_of_a_cluster(
     tmp_path: Path, cluster_session: str, with_runtime: Any
 ) -> None:
-    settings = load_settings(
-        _env_file=None,
-        home=tmp_path,
-        redis_url=cluster_session,
-        namespace=f"n{tmp_path.name}",
-        shards=4,
-        backend="onnxruntime",
-        deadline_ms=20_000,
-    )
+    settings = on_cluster(tmp_path, cluster_session, shards=4)
     score_twice(settings, with_runtime)
     log = open_log(settings)
     held = [log.depth(shard) for shard in log.shards("decisions")]
@@ -49,14 +54,7 @@ def test_payments_are_scored_once_and_logged_across_the_shards_of_a_cluster(
 def test_keys_that_any_primary_evicted_end_the_state(
     tmp_path: Path, cluster_session: str, with_runtime: Any
 ) -> None:
-    settings = load_settings(
-        _env_file=None,
-        home=tmp_path,
-        redis_url=cluster_session,
-        namespace=f"n{tmp_path.name}",
-        backend="onnxruntime",
-        deadline_ms=8000,
-    )
+    settings = on_cluster(tmp_path, cluster_session)
     contracts = load_contracts(settings.contracts)
     features = load_features(contracts.features_path, contracts)
     with open_state_client(settings) as client:
